@@ -1,0 +1,162 @@
+"""The meeting room: what this host should look like, and how that changes.
+
+`calc` ends here and the targets (`ruleset`, routes, neighbours, sysctls, status) begin here; neither imports the other.
+Selectors have become set ids; everything else is concrete. `Changes` lists one batch in dependency order, which is the
+contract of this room: sets come before the policies that name them, policies and profiles before the endpoints that use
+them, and removal goes the other way round. Applying the same changes twice, or a removal of something unknown, is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple, NewType
+
+import msgspec
+
+from calico_openstack.model.endpoint import EndpointKey, Nat, QosControls
+from calico_openstack.model.net import Net
+from calico_openstack.model.policy import Action, Icmp, PolicyKey, PortRange
+
+SetId = NewType("SetId", str)
+
+
+class PortMember(NamedTuple):
+    """Member of a named-port set: this address has that port of that protocol."""
+
+    net: Net
+    protocol: int
+    port: int
+
+
+Member = Net | PortMember
+
+
+class WantedMatch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """As `model.policy.Match`, with selectors and named ports replaced by set ids.
+
+    `sets`: the address must be in every one. `not_sets`: in none. `port_sets`: address, protocol and port must be in one
+    of them OR the port must be in `ports` (a rule may mix names and numbers). `not_port_sets`: in none.
+    """
+
+    nets: tuple[Net, ...] = ()
+    not_nets: tuple[Net, ...] = ()
+    sets: tuple[SetId, ...] = ()
+    not_sets: tuple[SetId, ...] = ()
+    ports: tuple[PortRange, ...] = ()
+    port_sets: tuple[SetId, ...] = ()
+    not_ports: tuple[PortRange, ...] = ()
+    not_port_sets: tuple[SetId, ...] = ()
+
+
+ANYONE = WantedMatch()
+
+
+class WantedRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    action: Action
+    version: int | None = None
+    protocol: int | None = None
+    not_protocol: int | None = None
+    icmp: Icmp | None = None
+    not_icmp: Icmp | None = None
+    source: WantedMatch = ANYONE
+    destination: WantedMatch = ANYONE
+
+
+class WantedPolicy(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The rules of one policy. `None`: this policy does not govern the direction."""
+
+    key: PolicyKey
+    ingress: tuple[WantedRule, ...] | None = None
+    egress: tuple[WantedRule, ...] | None = None
+
+
+class WantedProfile(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A profile that a local endpoint lists. A listed but missing profile has no rules, and so allows nothing."""
+
+    name: str
+    ingress: tuple[WantedRule, ...] = ()
+    egress: tuple[WantedRule, ...] = ()
+
+
+class WantedTier(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The policies of one tier that apply to an endpoint, in order, per direction.
+
+    A direction without policies skips the tier. At the end of a direction with policies: deny, or go on if `default_pass`.
+    """
+
+    name: str
+    ingress: tuple[PolicyKey, ...] = ()
+    egress: tuple[PolicyKey, ...] = ()
+    default_pass: bool = False
+
+
+class WantedEndpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One local workload endpoint, ready to be programmed."""
+
+    key: EndpointKey
+    interface: str
+    mac: str | None = None
+    addresses: tuple[Net, ...] = ()
+    allowed_pairs: tuple[Net, ...] = ()
+    nats: tuple[Nat, ...] = ()
+    spoof: tuple[Net, ...] = ()
+    tiers: tuple[WantedTier, ...] = ()
+    profiles: tuple[str, ...] = ()
+    qos: QosControls | None = None
+
+
+class MemberChange(NamedTuple):
+    added: frozenset[Member]
+    removed: frozenset[Member]
+
+
+@dataclass(slots=True)
+class Changes:
+    """One batch, to be applied in the order of the fields."""
+
+    sets: dict[SetId, frozenset[Member]] = field(default_factory=dict)
+    members: dict[SetId, MemberChange] = field(default_factory=dict)
+    policies: dict[PolicyKey, WantedPolicy] = field(default_factory=dict)
+    profiles: dict[str, WantedProfile] = field(default_factory=dict)
+    endpoints: dict[EndpointKey, WantedEndpoint] = field(default_factory=dict)
+    endpoints_removed: set[EndpointKey] = field(default_factory=set)
+    profiles_removed: set[str] = field(default_factory=set)
+    policies_removed: set[PolicyKey] = field(default_factory=set)
+    sets_removed: set[SetId] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return any(self._parts())
+
+    def _parts(self) -> Iterator[object]:
+        yield from (self.sets, self.members, self.policies, self.profiles, self.endpoints)
+        yield from (self.endpoints_removed, self.profiles_removed, self.policies_removed, self.sets_removed)
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Everything that this host should have. At most one endpoint is active per interface name."""
+
+    sets: dict[SetId, set[Member]] = field(default_factory=dict)
+    policies: dict[PolicyKey, WantedPolicy] = field(default_factory=dict)
+    profiles: dict[str, WantedProfile] = field(default_factory=dict)
+    endpoints: dict[EndpointKey, WantedEndpoint] = field(default_factory=dict)
+
+    def apply(self, changes: Changes) -> None:
+        for set_id, members in changes.sets.items():
+            self.sets[set_id] = set(members)
+        for set_id, change in changes.members.items():
+            current = self.sets.setdefault(set_id, set())
+            current -= change.removed
+            current |= change.added
+        self.policies.update(changes.policies)
+        self.profiles.update(changes.profiles)
+        self.endpoints.update(changes.endpoints)
+        for endpoint in changes.endpoints_removed:
+            self.endpoints.pop(endpoint, None)
+        for profile in changes.profiles_removed:
+            self.profiles.pop(profile, None)
+        for policy in changes.policies_removed:
+            self.policies.pop(policy, None)
+        for set_id in changes.sets_removed:
+            self.sets.pop(set_id, None)
