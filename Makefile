@@ -1,0 +1,48 @@
+# The developer's front door. `make` lists the commands; each rung of the test ladder is one word.
+# Rungs take K=expression to choose tests (make functional K=etcd) and ARGS=... for pytest.
+
+BIN := $(CURDIR)/.venv/bin
+PYTEST := $(BIN)/pytest -q $(if $(K),-k "$(K)") $(ARGS)
+SOURCES := src tests benchmarks
+
+.DEFAULT_GOAL := list
+.PHONY: list setup check tidy lint types contracts unit laws functional cloud bench lock
+
+list: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: ## install what is missing (packages, virtual environment)
+	@bash -c 'source packaging/bootstrap.sh && bootstrap'
+
+check: lint types contracts unit laws ## before every commit: format, lint, types, contracts, unit tests, laws in small; under a minute
+
+tidy: ## format and fix what ruff can fix
+	@$(BIN)/ruff format $(SOURCES) && $(BIN)/ruff check --fix $(SOURCES)
+
+lint: ## formatting and lint
+	@$(BIN)/ruff format --check --quiet $(SOURCES) && $(BIN)/ruff check --quiet $(SOURCES)
+
+types: ## mypy, strict
+	@$(BIN)/mypy
+
+contracts: ## which room may import which
+	@$(BIN)/lint-imports --no-logo --no-timings
+
+unit: ## seconds, no root
+	@$(PYTEST) -n 2 tests/unit
+
+laws: ## property tests over generated clouds; N=200 for more examples
+	@LAWS_EXAMPLES=$(or $(N),25) $(PYTEST) -n 2 tests/laws
+
+functional: ## one seam at a time with the real tool, in network namespaces (root)
+	@$(PYTEST) -p no:cacheprovider tests/functional
+
+cloud: ## the whole chain in the sandbox, real packets (root)
+	@$(PYTEST) -p no:cacheprovider tests/cloud
+
+bench: ## ratios, side by side in one run
+	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+lock: ## write requirements/lock.txt anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra sandbox --group dev --universal --python-version 3.11 \
+	    --generate-hashes --no-emit-index-url --no-emit-find-links --output-file requirements/lock.txt $(ARGS)
