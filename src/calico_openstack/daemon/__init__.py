@@ -1,0 +1,4 @@
+"""What keeps any host agent alive:
+
+settings, logs, tasks, health, retry, reconciliation. Knows no table and no document.
+"""
