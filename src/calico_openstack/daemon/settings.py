@@ -1,4 +1,4 @@
-"""Settings of an agent: INI files in the form operators have for Neutron, with the group `[calico]` that all agents share.
+"""Settings of an agent: INI files in the form operators have for Neutron, with the group `[calico]` that all share.
 
 The names are upstream's, so that a host's `neutron.conf` can be handed to the DHCP agent as it is; `etcd_endpoints`
 is ours and wins over the single `etcd_host`. A value that cannot be understood is a `SettingsError` that names the

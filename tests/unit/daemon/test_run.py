@@ -1,0 +1,71 @@
+import asyncio
+import os
+import signal
+
+from calico_openstack.daemon.run import BAD_SETTINGS, FAULT, run
+from calico_openstack.daemon.settings import SettingsError
+from calico_openstack.daemon.tasks import Tasks
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+def test_sigterm_ends_with_zero() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGTERM)
+        await forever()
+
+    assert run(main(), "agent") == 0
+
+
+def test_an_eternal_task_that_raises_ends_the_program_with_a_fault() -> None:
+    async def main() -> None:
+        async def breaks() -> None:
+            raise RuntimeError("out of paper")
+
+        async with Tasks() as tasks:
+            tasks.start("watch", forever())
+            tasks.start("printer", breaks())
+            await tasks.forever()
+
+    assert run(main(), "agent") == FAULT
+
+
+def test_an_eternal_task_that_returns_is_a_fault_too() -> None:
+    async def main() -> None:
+        async def returns() -> None:
+            return
+
+        async with Tasks() as tasks:
+            tasks.start("watch", returns())
+            await tasks.forever()
+
+    assert run(main(), "agent") == FAULT
+
+
+def test_bad_settings_end_with_their_own_code_and_a_sentence(capsys) -> None:  # type: ignore[no-untyped-def]
+    async def main() -> None:
+        raise SettingsError("/etc/calico/x.cfg: [calico] etcd_port = 'abc': a whole number is expected")
+
+    assert run(main(), "agent") == BAD_SETTINGS
+    assert "etcd_port" in capsys.readouterr().err
+
+
+def test_tasks_are_cancelled_when_their_parent_ends() -> None:
+    ended: list[str] = []
+
+    async def main() -> None:
+        async def watched() -> None:
+            try:
+                await forever()
+            finally:
+                ended.append("watched")
+
+        async with Tasks() as tasks:
+            tasks.start("watched", watched())
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+    assert ended == ["watched"]
