@@ -32,13 +32,13 @@ from calico_openstack.etcd.steps import (
     Steps,
 )
 from calico_openstack.etcd.values import (
+    Compare,
     EtcdSettings,
     Found,
     KeyValue,
     Operation,
     Snapshot,
     TxnResult,
-    Unchanged,
     WatchBatch,
 )
 from calico_openstack.etcd.wire import Message
@@ -138,48 +138,48 @@ class AsyncClient:
         self.session = Session(settings, first=random.randrange(len(settings.endpoints) or 1))
 
     async def get(self, key: str, timeout: float | None = None) -> KeyValue | None:
-        return await self._finish(calls.get(self.session, key, timeout))
+        return await self.run(calls.get(self.session, key, timeout))
 
     async def get_many(self, keys: Iterable[str], timeout: float | None = None) -> Found:
-        return await self._finish(calls.get_many(self.session, keys, timeout))
+        return await self.run(calls.get_many(self.session, keys, timeout))
 
     async def snapshot(
         self, prefixes: str | Sequence[str], revision: int = 0, timeout: float | None = None
     ) -> Snapshot:
-        return await self._finish(calls.snapshot(self.session, _several(prefixes), revision, timeout))
+        return await self.run(calls.snapshot(self.session, _several(prefixes), revision, timeout))
 
     async def put(self, key: str, value: bytes, lease: int = 0, timeout: float | None = None) -> int:
-        return await self._finish(calls.put(self.session, key, value, lease, timeout))
+        return await self.run(calls.put(self.session, key, value, lease, timeout))
 
     async def delete(self, key: str, timeout: float | None = None) -> bool:
-        return await self._finish(calls.delete(self.session, key, timeout))
+        return await self.run(calls.delete(self.session, key, timeout))
 
     async def delete_prefix(self, prefix: str, timeout: float | None = None) -> int:
-        return await self._finish(calls.delete_prefix(self.session, prefix, timeout))
+        return await self.run(calls.delete_prefix(self.session, prefix, timeout))
 
     async def txn(
         self,
-        compares: Sequence[Unchanged],
+        compares: Sequence[Compare],
         operations: Sequence[Operation],
         otherwise: Sequence[Operation] = (),
         timeout: float | None = None,
     ) -> TxnResult:
-        return await self._finish(calls.txn(self.session, compares, operations, otherwise, timeout))
+        return await self.run(calls.txn(self.session, compares, operations, otherwise, timeout))
 
     async def grant(self, ttl: int, timeout: float | None = None) -> int:
-        return await self._finish(calls.grant(self.session, ttl, timeout))
+        return await self.run(calls.grant(self.session, ttl, timeout))
 
     async def keep_alive(self, lease: int, timeout: float | None = None) -> int:
-        return await self._finish(calls.keep_alive(self.session, lease, timeout))
+        return await self.run(calls.keep_alive(self.session, lease, timeout))
 
     async def lease_ttl(self, lease: int, timeout: float | None = None) -> tuple[int, int]:
-        return await self._finish(calls.lease_ttl(self.session, lease, timeout))
+        return await self.run(calls.lease_ttl(self.session, lease, timeout))
 
     async def revoke(self, lease: int, timeout: float | None = None) -> None:
-        await self._finish(calls.revoke(self.session, lease, timeout))
+        await self.run(calls.revoke(self.session, lease, timeout))
 
     async def compact(self, revision: int, timeout: float | None = None) -> None:
-        await self._finish(calls.compact(self.session, revision, timeout))
+        await self.run(calls.compact(self.session, revision, timeout))
 
     async def watch(
         self, prefixes: str | Sequence[str], start_revision: int | Mapping[str, int] = 0
@@ -194,7 +194,8 @@ class AsyncClient:
     async def close(self) -> None:
         await self.transport.close()
 
-    async def _finish(self, steps: Steps[T]) -> T:
+    async def run(self, steps: Steps[T]) -> T:
+        """Drive any steps of this room over this client's session."""
         return await AsyncRun(self.transport).finish(steps)
 
 

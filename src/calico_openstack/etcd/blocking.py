@@ -33,13 +33,13 @@ from calico_openstack.etcd.steps import (
     Steps,
 )
 from calico_openstack.etcd.values import (
+    Compare,
     EtcdSettings,
     Found,
     KeyValue,
     Operation,
     Snapshot,
     TxnResult,
-    Unchanged,
     WatchBatch,
 )
 from calico_openstack.etcd.wire import Message
@@ -173,46 +173,46 @@ class BlockingClient:
         self.session = Session(settings, first=random.randrange(len(settings.endpoints) or 1))
 
     def get(self, key: str, timeout: float | None = None) -> KeyValue | None:
-        return self._finish(calls.get(self.session, key, timeout))
+        return self.run(calls.get(self.session, key, timeout))
 
     def get_many(self, keys: Iterable[str], timeout: float | None = None) -> Found:
-        return self._finish(calls.get_many(self.session, keys, timeout))
+        return self.run(calls.get_many(self.session, keys, timeout))
 
     def snapshot(self, prefixes: str | Sequence[str], revision: int = 0, timeout: float | None = None) -> Snapshot:
-        return self._finish(calls.snapshot(self.session, _several(prefixes), revision, timeout))
+        return self.run(calls.snapshot(self.session, _several(prefixes), revision, timeout))
 
     def put(self, key: str, value: bytes, lease: int = 0, timeout: float | None = None) -> int:
-        return self._finish(calls.put(self.session, key, value, lease, timeout))
+        return self.run(calls.put(self.session, key, value, lease, timeout))
 
     def delete(self, key: str, timeout: float | None = None) -> bool:
-        return self._finish(calls.delete(self.session, key, timeout))
+        return self.run(calls.delete(self.session, key, timeout))
 
     def delete_prefix(self, prefix: str, timeout: float | None = None) -> int:
-        return self._finish(calls.delete_prefix(self.session, prefix, timeout))
+        return self.run(calls.delete_prefix(self.session, prefix, timeout))
 
     def txn(
         self,
-        compares: Sequence[Unchanged],
+        compares: Sequence[Compare],
         operations: Sequence[Operation],
         otherwise: Sequence[Operation] = (),
         timeout: float | None = None,
     ) -> TxnResult:
-        return self._finish(calls.txn(self.session, compares, operations, otherwise, timeout))
+        return self.run(calls.txn(self.session, compares, operations, otherwise, timeout))
 
     def grant(self, ttl: int, timeout: float | None = None) -> int:
-        return self._finish(calls.grant(self.session, ttl, timeout))
+        return self.run(calls.grant(self.session, ttl, timeout))
 
     def keep_alive(self, lease: int, timeout: float | None = None) -> int:
-        return self._finish(calls.keep_alive(self.session, lease, timeout))
+        return self.run(calls.keep_alive(self.session, lease, timeout))
 
     def lease_ttl(self, lease: int, timeout: float | None = None) -> tuple[int, int]:
-        return self._finish(calls.lease_ttl(self.session, lease, timeout))
+        return self.run(calls.lease_ttl(self.session, lease, timeout))
 
     def revoke(self, lease: int, timeout: float | None = None) -> None:
-        self._finish(calls.revoke(self.session, lease, timeout))
+        self.run(calls.revoke(self.session, lease, timeout))
 
     def compact(self, revision: int, timeout: float | None = None) -> None:
-        self._finish(calls.compact(self.session, revision, timeout))
+        self.run(calls.compact(self.session, revision, timeout))
 
     def watch(self, prefixes: str | Sequence[str], start_revision: int | Mapping[str, int] = 0) -> Watch:
         """Changes from `start_revision` on (0 = from now on; a mapping: per prefix). Iterating raises `Compacted`."""
@@ -221,7 +221,8 @@ class BlockingClient:
     def close(self) -> None:
         self.transport.close()
 
-    def _finish(self, steps: Steps[T]) -> T:
+    def run(self, steps: Steps[T]) -> T:
+        """Drive any steps of this room over this client's session."""
         return Run(self.transport).finish(steps)
 
 

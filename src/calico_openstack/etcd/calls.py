@@ -7,7 +7,7 @@ Keys and prefixes are text, values bytes, time-outs seconds for the whole call (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from calico_openstack.etcd import messages, wire
 from calico_openstack.etcd.errors import Compacted, LeaseGone
@@ -15,12 +15,12 @@ from calico_openstack.etcd.session import Session
 from calico_openstack.etcd.steps import Deliver, Outcome, Steps
 from calico_openstack.etcd.values import (
     MAX_OPERATIONS,
+    Compare,
     Found,
     KeyValue,
     Operation,
     Snapshot,
     TxnResult,
-    Unchanged,
 )
 
 PAGE = 5000
@@ -63,7 +63,7 @@ def snapshot(session: Session, prefixes: Sequence[str], revision: int, timeout: 
         items: list[KeyValue] = []
         steps = pages(session, prefixes, revision, timeout)
         try:
-            at = yield from _collect(steps, items)
+            at = yield from collect(steps, items.extend)
         except Compacted:
             attempts -= 1
             if not attempts:
@@ -107,7 +107,7 @@ def delete_prefix(session: Session, prefix: str, timeout: float | None) -> Steps
 
 def txn(
     session: Session,
-    compares: Sequence[Unchanged],
+    compares: Sequence[Compare],
     operations: Sequence[Operation],
     otherwise: Sequence[Operation],
     timeout: float | None,
@@ -167,8 +167,8 @@ def compact(session: Session, revision: int, timeout: float | None) -> Steps[Non
     yield from session.call(wire.COMPACT, request, f"compaction at {revision}", timeout)
 
 
-def _collect(steps: Steps[int], items: list[KeyValue]) -> Steps[int]:
-    """Run `pages`, keeping what it delivers instead of passing it on."""
+def collect(steps: Steps[int], take: Callable[[list[KeyValue]], None]) -> Steps[int]:
+    """Run `pages`, giving each page to `take` instead of passing it on."""
     outcome: Outcome | None = None
     while True:
         try:
@@ -176,7 +176,7 @@ def _collect(steps: Steps[int], items: list[KeyValue]) -> Steps[int]:
         except StopIteration as end:
             return int(end.value)
         if isinstance(effect, Deliver):
-            items.extend(effect.item)
+            take(effect.item)
             outcome = None
         else:
             outcome = yield effect

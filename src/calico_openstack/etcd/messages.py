@@ -8,6 +8,8 @@ from calico_openstack.etcd import wire
 from calico_openstack.etcd.errors import Rejected
 from calico_openstack.etcd.values import (
     MAX_OPERATIONS,
+    Compare,
+    CreatedAt,
     Delete,
     DeletePrefix,
     Event,
@@ -16,12 +18,11 @@ from calico_openstack.etcd.values import (
     Operation,
     Put,
     TxnResult,
-    Unchanged,
 )
 from calico_openstack.etcd.wire import Message
 
 _EQUAL = 0  # Compare.CompareResult
-_VERSION, _MOD = 0, 2  # Compare.CompareTarget
+_VERSION, _CREATE, _MOD = 0, 1, 2  # Compare.CompareTarget
 _DELETED = 1  # Event.EventType
 
 
@@ -67,7 +68,7 @@ def delete_prefix_request(prefix: str) -> Message:
 
 
 def txn_request(
-    compares: Sequence[Unchanged], operations: Sequence[Operation], otherwise: Sequence[Operation]
+    compares: Sequence[Compare], operations: Sequence[Operation], otherwise: Sequence[Operation]
 ) -> Message:
     """Raises `Rejected`, before anything is sent, if a part has more than etcd's 128 members."""
     for what, part in (("compares", compares), ("operations", operations), ("operations", otherwise)):
@@ -103,8 +104,10 @@ def txn_result(answer: Message) -> TxnResult:
     return TxnResult(answer.succeeded, answer.header.revision, found)
 
 
-def _compare(compare: Unchanged) -> Message:
+def _compare(compare: Compare) -> Message:
     key = raw(compare.key)
+    if isinstance(compare, CreatedAt):
+        return wire.new("Compare", result=_EQUAL, target=_CREATE, key=key, create_revision=compare.create_revision)
     if compare.mod_revision == 0:
         # "Absent" is asked as version == 0, as upstream's clients do.
         return wire.new("Compare", result=_EQUAL, target=_VERSION, key=key, version=0)

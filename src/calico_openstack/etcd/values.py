@@ -80,6 +80,17 @@ class Unchanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CreatedAt:
+    """A compare: the key exists and is the one created at this revision (a fence: not deleted and made anew since)."""
+
+    key: str
+    create_revision: int
+
+
+Compare: TypeAlias = Unchanged | CreatedAt
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     key: str
     value: bytes
