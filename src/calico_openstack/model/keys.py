@@ -1,13 +1,15 @@
 """Every etcd key, built and parsed in one place.
 
-Each shape is a value with a `path`; `parse_key` is the inverse. A path that nobody here knows parses to None, which readers
-treat as "not ours" and leave alone.
+Each shape is a value of its own type with a `path`; `parse_key` is the inverse. A path that nobody here knows parses to
+None, which readers treat as "not ours" and leave alone.
 """
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
+
+import msgspec
 
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.names import NO_REGION, region_string
@@ -54,7 +56,7 @@ KINDS: dict[str, Kind] = {
 _BY_PLURAL = {kind.plural: name for name, kind in KINDS.items()}
 
 
-class ResourceKey(NamedTuple):
+class ResourceKey(msgspec.Struct, frozen=True, gc=False):
     """A v3 resource. `namespace` is empty for global kinds."""
 
     kind: str
@@ -63,7 +65,7 @@ class ResourceKey(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The etcd key; ValueError for an unknown kind or a namespace where there must be none (or none where needed)."""
+        """The etcd key; ValueError for an unknown kind, or a namespace that does not fit the kind."""
         kind = KINDS.get(self.kind)
         if kind is None:
             raise ValueError(f"{self.kind!r} is not a kind of the v3 model")
@@ -73,7 +75,7 @@ class ResourceKey(NamedTuple):
         return f"{RESOURCES}{middle}/{self.name}"
 
 
-class SubnetKey(NamedTuple):
+class SubnetKey(msgspec.Struct, frozen=True, gc=False):
     """A DHCP subnet."""
 
     region: str | None
@@ -84,7 +86,7 @@ class SubnetKey(NamedTuple):
         return f"{subnet_prefix(self.region)}{self.subnet_id}"
 
 
-class HostStatusKey(NamedTuple):
+class HostStatusKey(msgspec.Struct, frozen=True, gc=False):
     """Felix's sign of life; expires with its lease."""
 
     region: str | None
@@ -95,7 +97,7 @@ class HostStatusKey(NamedTuple):
         return f"{status_prefix(self.region)}{self.host}/status"
 
 
-class LastHostStatusKey(NamedTuple):
+class LastHostStatusKey(msgspec.Struct, frozen=True, gc=False):
     """The same report, kept for people."""
 
     region: str | None
@@ -106,7 +108,7 @@ class LastHostStatusKey(NamedTuple):
         return f"{status_prefix(self.region)}{self.host}/last_reported_status"
 
 
-class EndpointStatusKey(NamedTuple):
+class EndpointStatusKey(msgspec.Struct, frozen=True, gc=False):
     """What a host's Felix says of one endpoint."""
 
     region: str | None
@@ -120,7 +122,7 @@ class EndpointStatusKey(NamedTuple):
         return f"{middle}/endpoint/{_escape(key.endpoint)}"
 
 
-class DhcpStatusKey(NamedTuple):
+class DhcpStatusKey(msgspec.Struct, frozen=True, gc=False):
     """Our DHCP agent's sign of life, in the form of Felix's (upstream's agent has none)."""
 
     region: str | None
@@ -131,7 +133,7 @@ class DhcpStatusKey(NamedTuple):
         return f"{dhcp_status_prefix(self.region)}{self.host}/status"
 
 
-class BgpStatusKey(NamedTuple):
+class BgpStatusKey(msgspec.Struct, frozen=True, gc=False):
     """Our BGP agent's sign of life and its sessions (ours; upstream has no such agent)."""
 
     region: str | None
@@ -142,7 +144,7 @@ class BgpStatusKey(NamedTuple):
         return f"{bgp_status_prefix(self.region)}{self.host}/status"
 
 
-class ElectionKey(NamedTuple):
+class ElectionKey(msgspec.Struct, frozen=True, gc=False):
     """Who leads the Neutron drivers of a region."""
 
     region: str | None
@@ -152,13 +154,13 @@ class ElectionKey(NamedTuple):
         return f"{OPENSTACK}{region_string(self.region)}/neutron_election"
 
 
-class CompactionTriggerKey(NamedTuple):
+class CompactionTriggerKey(msgspec.Struct, frozen=True, gc=False):
     @property
     def path(self) -> str:
         return "/calico/compaction/v1/trigger"
 
 
-class CompactionLastKey(NamedTuple):
+class CompactionLastKey(msgspec.Struct, frozen=True, gc=False):
     @property
     def path(self) -> str:
         return "/calico/compaction/v1/last"
@@ -217,6 +219,11 @@ def parse_key(path: str) -> Key | None:
     return next((key for key in singles if key.path == path), None)
 
 
+_AGENTS: dict[str, type[HostStatusKey] | type[DhcpStatusKey] | type[BgpStatusKey]] = {
+    "felix": HostStatusKey,
+    "dhcp": DhcpStatusKey,
+    "bgp": BgpStatusKey,
+}
 _REGION_SEGMENT = r"(?P<region>no-region|region-[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)"
 _STATUS = re.compile(rf"/calico/(?P<piece>felix|dhcp|bgp)/v2/{_REGION_SEGMENT}/host/(?P<host>[^/]+)/(?P<rest>.+)\Z")
 _SUBNET = re.compile(rf"{DHCP}{_REGION_SEGMENT}/subnet/(?P<id>[^/]+)\Z")
@@ -237,9 +244,7 @@ def _parse_resource(rest: str) -> ResourceKey | None:
 def _parse_status(found: re.Match[str]) -> Key | None:
     region, host, rest = _region(found["region"]), found["host"], found["rest"]
     if rest == "status":
-        piece = {"felix": HostStatusKey, "dhcp": DhcpStatusKey, "bgp": BgpStatusKey}[found["piece"]]
-        key: Key = piece(region, host)
-        return key
+        return _AGENTS[found["piece"]](region, host)
     if found["piece"] != "felix":
         return None
     if rest == "last_reported_status":

@@ -28,7 +28,8 @@ def check_region(region: str) -> str:
     """The region name itself, or ValueError: it becomes part of a namespace, which is a DNS label."""
     if not _REGION.match(region) or len(region) > _REGION_LIMIT:
         raise ValueError(
-            f"region {region!r} is not usable: lower-case letters, digits and inner dashes, at most {_REGION_LIMIT} characters"
+            f"region {region!r} is not usable: lower-case letters, digits and inner dashes,"
+            f" at most {_REGION_LIMIT} characters"
         )
     return region
 
@@ -49,7 +50,7 @@ def escape_part(part: str) -> str:
 
 
 def endpoint_name(key: EndpointKey) -> str:
-    """`<host>-<orchestrator>-<workload>-<endpoint>`, dashes inside a part doubled (libcalico names/workloadendpoint)."""
+    """`<host>-<orchestrator>-<workload>-<endpoint>`, inner dashes doubled (libcalico names/workloadendpoint)."""
     return "-".join(escape_part(part) for part in (key.host, key.orchestrator, key.workload, key.endpoint))
 
 
@@ -75,8 +76,8 @@ def tap_name(port_id: str) -> str:
 def tap_mac(mac: str) -> str:
     """The host side's MAC of a port: `fe` and the last five octets of the guest's.
 
-    The same on every host, so that a guest's ARP entry for its gateway outlives a live migration. libvirt before 9.5 made
-    the same substitution by itself.
+    The same on every host, so that a guest's ARP entry for its gateway outlives a live migration. libvirt before 9.5
+    made the same substitution by itself.
     """
     found = _MAC.match(mac)
     return f"fe{found.group(2).lower()}" if found else UNPARSED_TAP_MAC
