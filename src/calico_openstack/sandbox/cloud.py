@@ -1,0 +1,96 @@
+"""The steps of a plan that speak to Keystone and Neutron: what they mean in API calls."""
+
+import time
+
+from calico_openstack.sandbox import steps as do
+from calico_openstack.sandbox.api import Identity, Json, Neutron, Nobody, seed_identity
+from calico_openstack.sandbox.guests import Guests
+from calico_openstack.sandbox.secrets import Secrets
+from calico_openstack.sandbox.spec import Rule, Spec
+from calico_openstack.sandbox.state import SandboxError, State
+
+
+class Cloud:
+    """One sandbox's APIs."""
+
+    def __init__(self, state: State, spec: Spec, secrets: Secrets) -> None:
+        self.spec = spec
+        self.state = state
+        self._secrets = secrets
+        self._identity = Nobody() if spec.mode == "light" else Identity(state.layout, secrets.keystone_admin)
+        self.neutron = Neutron(state.layout, self._identity)
+        self.guests = Guests(state, self.neutron)
+
+    def step(self, step: do.Step) -> None:
+        match step:
+            case do.SeedIdentity():
+                assert isinstance(self._identity, Identity)
+                seed_identity(self.state.layout, self._identity, self._secrets.keystone_neutron)
+            case do.MakeNetwork():
+                self._make_network(step)
+            case do.MakeGroups():
+                self._make_groups(step)
+            case do.WaitForAgents():
+                self._wait_for_agents(step)
+            case do.Boot():
+                self.guests.boot(step.guest, self.spec)
+            case _:
+                raise AssertionError(f"not a cloud step: {step}")
+
+    def _make_network(self, step: do.MakeNetwork) -> None:
+        # Shared, so that guests of other projects can be put on it too.
+        fields: Json = {"name": step.network.name, "shared": True}
+        if step.network.mtu is not None:
+            fields["mtu"] = step.network.mtu
+        network = self.neutron.create("networks", **fields)
+        for subnet in step.network.subnets:
+            more: Json = {"dns_nameservers": list(subnet.dns)} if subnet.dns else {}
+            if subnet.ipv6_mode is not None:
+                more |= {"ipv6_address_mode": subnet.ipv6_mode, "ipv6_ra_mode": subnet.ipv6_mode}
+            self.neutron.create(
+                "subnets",
+                network_id=network["id"],
+                ip_version=subnet.version,
+                cidr=subnet.cidr,
+                name=subnet.cidr,
+                **more,
+            )
+
+    def _make_groups(self, step: do.MakeGroups) -> None:
+        ids = {group.name: self.neutron.create("security-groups", name=group.name)["id"] for group in step.groups}
+        for group in step.groups:
+            for rule in group.rules:
+                self.add_rule(ids[group.name], rule)
+
+    def add_rule(self, group_id: str, rule: Rule) -> str:
+        """Adds a rule to a security group and returns its id."""
+        fields: Json = {
+            "security_group_id": group_id,
+            "direction": rule.direction,
+            "ethertype": rule.ethertype,
+            "protocol": rule.protocol,
+        }
+        if rule.ports is not None:
+            fields["port_range_min"], fields["port_range_max"] = rule.ports
+        if rule.remote_group is not None:
+            fields["remote_group_id"] = self.guests.neutron_group(rule.remote_group)
+        if rule.remote_cidr is not None:
+            fields["remote_ip_prefix"] = rule.remote_cidr
+        return str(self.neutron.create("security-group-rules", **fields)["id"])
+
+    def agents(self) -> list[Json]:
+        return self.neutron.list("agents")
+
+    def _wait_for_agents(self, step: do.WaitForAgents) -> None:
+        deadline = time.monotonic() + step.limit
+        while True:
+            agents = self.agents()
+            alive = {agent["host"] for agent in agents if agent["alive"]}
+            dead = {agent["host"] for agent in agents if not agent["alive"]}
+            missing = [host for host in step.hosts if host not in alive or host in dead]
+            if not missing:
+                return
+            if time.monotonic() > deadline:
+                logs = self.state.layout.directory / "logs"
+                raise SandboxError(f"no living agents on {', '.join(missing)}; look into {logs}")
+            time.sleep(0.2)

@@ -1,0 +1,86 @@
+"""Tables for people: guests and their timings, processes and memory, agents."""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from calico_openstack.sandbox.namespaces import existing, processes_in
+from calico_openstack.sandbox.processes import proportional_memory
+from calico_openstack.sandbox.sandbox import Sandbox
+
+MIB = 1024 * 1024
+
+
+def _plain_table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value else "-"
+
+
+def guest_table(sandbox: Sandbox, only: str | None = None) -> Table:
+    table = _plain_table(
+        "guest", "host", "IPv4 (DHCP)", "IPv6", "POST→ACTIVE", "→lease", "→v6 address", "→first ping", "tap"
+    )
+    for guest in sandbox.guests:
+        if only in (None, guest.name):
+            times = guest.timings
+            table.add_row(
+                guest.name,
+                guest.host,
+                guest.v4 or "-",
+                guest.v6 or "-",
+                *map(_seconds, (times.active, times.lease, times.address_v6, times.first_ping)),
+                guest.tap,
+            )
+    return table
+
+
+def memory(sandbox: Sandbox) -> dict[str, tuple[int, int, int]]:
+    """Per place: (processes, resident bytes, proportional bytes); guests together under `guests`."""
+    sums: dict[str, tuple[int, int, int]] = {}
+    for namespace in existing():
+        if not sandbox.layout.is_own_namespace(namespace):
+            continue
+        place = namespace.removeprefix(f"{sandbox.layout.name}-")
+        place = "guests" if place.startswith("g-") else place
+        for process in processes_in(namespace):
+            resident, proportional = proportional_memory(process.pid)
+            count, first, second = sums.get(place, (0, 0, 0))
+            sums[place] = (count + 1, first + resident, second + proportional)
+    return sums
+
+
+def memory_table(sandbox: Sandbox) -> Table:
+    table = _plain_table("place", "processes", "RSS MiB", "PSS MiB", title="Memory")
+    sums = memory(sandbox)
+    sums["total"] = tuple(map(sum, zip(*sums.values(), strict=True))) if sums else (0, 0, 0)  # type: ignore[assignment]
+    for place, (count, resident, proportional) in sums.items():
+        table.add_row(place, str(count), f"{resident / MIB:.0f}", f"{proportional / MIB:.0f}")
+    return table
+
+
+def process_table(sandbox: Sandbox) -> Table:
+    table = _plain_table("process", "pid", "state", "log", title="Processes")
+    for record in sandbox.state.records():
+        if not record.process.name.startswith("g-"):
+            state = "[green]runs[/]" if record.process.alive else "[red]ended[/]"
+            table.add_row(record.process.name, str(record.process.pid), state, str(record.start.log))
+    return table
+
+
+def agent_table(sandbox: Sandbox) -> Table:
+    table = _plain_table("agent", "host", "alive", title="Agents (Neutron)")
+    for agent in sorted(sandbox.cloud.agents(), key=lambda one: (one["host"], one["agent_type"])):
+        table.add_row(agent["agent_type"], agent["host"], "[green]yes[/]" if agent["alive"] else "[red]no[/]")
+    return table
+
+
+def status_report(sandbox: Sandbox) -> RenderableType:
+    parts: list[RenderableType] = [process_table(sandbox), "", agent_table(sandbox), ""]
+    if sandbox.guests:
+        parts += [guest_table(sandbox), ""]
+    return Group(*parts, memory_table(sandbox))
