@@ -2,11 +2,10 @@
 
 What makes it safe:
 - A leader counts itself as such only until `valid_until`, two thirds of the lease after the renewal was *sent*,
-on its own
-  monotonic clock. So it stands down by itself, without hearing anything, well before etcd lets another in.
+  on its own monotonic clock. So it stands down by itself, without hearing anything, well before etcd lets
+  another in.
 - Whatever it writes can carry `Leadership.fence`, the creation revision of its key: a write that was under way
-when the
-  leadership ended then fails at the store.
+  when the leadership ended then fails at the store.
 
 Key and value are upstream's (`<name>:<pid>`, created only if absent), so that our electors and upstream's
 respect each other while controllers are switched over. A candidate asks every few seconds; a key left by a
