@@ -1,14 +1,13 @@
 """The operator's command: `calico-openstack VERB ...`.
 
-Knows only the names of the verbs and where each lives. A verb's module is imported when it is called, so that the command
-starts at once and a compute host needs nothing that only the sandbox needs.
+Knows only the names of the verbs and where each lives. A verb's module is imported when it is called, so that the
+command starts at once and a compute host needs nothing that only the sandbox needs.
 """
 
 import importlib
 from typing import Final
 
 import click
-
 
 # verb -> (module, attribute, one line for --help, extra that brings what it imports)
 VERBS: Final[dict[str, tuple[str, str, str, str]]] = {

@@ -1,7 +1,7 @@
 """Keystone and Neutron spoken to with plain HTTP, from inside the controller's namespace.
 
-Not openstacksdk: its import alone takes longer than booting a guest here. Calls raise `ApiError`, which carries the status
-and Neutron's own words. A token is fetched when needed and again when it is refused.
+Not openstacksdk: its import alone takes longer than booting a guest here. Calls raise `ApiError`, which carries the
+status and Neutron's own words. A token is fetched when needed and again when it is refused.
 """
 
 import http.client
@@ -30,7 +30,10 @@ class ApiError(SandboxError):
 def _call(
     namespace: str, port: int, method: str, path: str, body: Json | None, headers: dict[str, str]
 ) -> tuple[int, Any, str]:
-    """One request; status, decoded body and token header. Asks again when the server hung up without an answer, if that is safe."""
+    """One request; status, decoded body and token header.
+
+    Asks again when the server hung up without an answer, if that is safe.
+    """
     payload = json.dumps(body) if body is not None else None
     for attempt in range(4):
         connection = NamespaceConnection(namespace, at.CONTROLLER, port, timeout=60.0)
@@ -40,7 +43,8 @@ def _call(
             text = response.read()
             status = response.status
         except (http.client.HTTPException, ConnectionError):
-            # uWSGI's plain socket sometimes closes right after a 204; see the reference notes on uWSGI in docs/design/sandbox.md.
+            # uWSGI's plain socket sometimes closes right after a 204; see the reference notes on uWSGI in
+            # docs/design/sandbox.md.
             if method in ("POST",) or attempt == 3:
                 raise
             time.sleep(0.1)

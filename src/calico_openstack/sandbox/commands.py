@@ -9,8 +9,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+from calico_openstack.sandbox.client import enter_command, next_commands, place_environment
 from calico_openstack.sandbox.plan.programs import program
-from calico_openstack.sandbox.progress import Shown
+from calico_openstack.sandbox.progress import Shown, make_console
 from calico_openstack.sandbox.report import guest_table, status_report
 from calico_openstack.sandbox.sandbox import Sandbox
 from calico_openstack.sandbox.spec import Guest, Spec, SpecError, spread
@@ -20,7 +21,7 @@ from calico_openstack.sandbox.steps import describe
 
 
 class Verb(click.Command):
-    """A verb whose expected errors are one readable message, and that an interrupt or SIGTERM ends in an orderly way."""
+    """A verb whose expected errors are one readable message; an interrupt or SIGTERM ends it in an orderly way."""
 
     def invoke(self, ctx: click.Context) -> Any:
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -50,8 +51,8 @@ name_option = click.option("--name", default="calico", show_default=True, help="
 def sandbox() -> None:
     """A whole cloud on this machine, in network namespaces.
 
-    Neutron, Keystone, etcd, compute hosts with Calico's agents and BIRD, a fabric router, guests. Nothing listens outside the
-    namespaces, and `down` leaves nothing behind.
+    Neutron, Keystone, etcd, compute hosts with Calico's agents and BIRD, a fabric router, guests. Nothing listens
+    outside the namespaces, and `down` leaves nothing behind.
     """
 
 
@@ -81,12 +82,12 @@ def up(name: str, hosts: int | None, guests: int | None, light: bool, file: Path
         click.echo(describe(wanted.plan()), nl=False)
         return
     need_root()
-    console = Console()
+    console = make_console()
     build(wanted, console)
     console.print(f"\nSandbox [bold]{spec.name}[/] is up.")
     if wanted.guests:
         console.print(guest_table(wanted))
-    console.print(next_commands(spec.name))
+    console.print(next_commands(spec.name, next((guest.name for guest in wanted.guests), None)))
 
 
 def build(wanted: Sandbox, console: Console) -> None:
@@ -94,20 +95,6 @@ def build(wanted: Sandbox, console: Console) -> None:
     with Shown(console) as progress:
         for item in wanted.up(progress):
             console.print(f"  removed left-over {item}", style="dim")
-
-
-def next_commands(name: str) -> str:
-    which = "" if name == "calico" else f" --name {name}"
-    verbs = (
-        (f"status{which}", "what runs, what it says, how much memory it takes"),
-        (f"boot{which} g9 --host h1", "boot a guest"),
-        (f"exec{which} g9 ping -c3 198.51.100.1", "run a command in a guest or on a host"),
-        (f"openstack{which} network agent list", "the real OpenStack client"),
-        (f"shell{which} h1", "look around: nft list ruleset, ip route, birdc"),
-        (f"down{which}", "take everything away"),
-    )
-    lines = [f"  calico-openstack sandbox {verb:<44} {what}" for verb, what in verbs]
-    return "Try next:\n" + "\n".join(lines)
 
 
 @sandbox.command(cls=Verb)
@@ -127,7 +114,7 @@ def status(name: str) -> None:
     """What runs, which agents and guests there are, and how much memory it takes."""
     need_root()
     opened = Sandbox.open(name)
-    Console().print(status_report(opened))
+    make_console().print(status_report(opened))
 
 
 @sandbox.command(cls=Verb)
@@ -142,7 +129,7 @@ def boot(name: str, guest: str, host: str, network: str, groups: tuple[str, ...]
     opened = Sandbox.open(name)
     booted = opened.boot(Guest(guest, host, network, groups))
     opened.first_ping(booted)
-    Console().print(guest_table(opened, only=guest))
+    make_console().print(guest_table(opened, only=guest))
 
 
 @sandbox.command(cls=Verb)
@@ -179,39 +166,11 @@ def shell(name: str, place: str) -> None:
 
 
 def become(opened: Sandbox, place: str, command: tuple[str, ...]) -> None:
-    """Replaces this process by the command, inside the place, with what its tools need to find their servers."""
-    layout = opened.layout
-    bird = layout.place(place) / "bird" / "bird.ctl"
-    if bird.exists():
-        os.environ["BIRD_SOCKET"] = str(bird)
-        if command[0] == "birdc" and "-s" not in command:
-            command = ("birdc", "-s", str(bird), *command[1:])
-    if place == "ctl":
-        secrets = opened.state.secrets()
-        os.environ |= {
-            "ETCDCTL_API": "3",
-            "ETCDCTL_ENDPOINTS": layout.etcd_url,
-            "ETCDCTL_USER": f"root:{secrets.etcd_root}",
-        }
-        os.environ |= openstack_environment(opened)
+    """Replaces this process by the command, inside the place."""
+    argv = enter_command(opened, place, command)
+    os.environ.update(place_environment(opened, place))
     sys.stdout.flush()
-    os.execvp("ip", ["ip", "netns", "exec", opened.namespace(place), *command])
-
-
-def openstack_environment(opened: Sandbox) -> dict[str, str]:
-    """The variables by which the openstack client reaches this sandbox."""
-    if opened.spec.mode == "light":
-        return {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": opened.layout.neutron_url}
-    return {
-        "OS_AUTH_URL": opened.layout.keystone_url,
-        "OS_USERNAME": "admin",
-        "OS_PASSWORD": opened.state.secrets().keystone_admin,
-        "OS_PROJECT_NAME": "admin",
-        "OS_USER_DOMAIN_ID": "default",
-        "OS_PROJECT_DOMAIN_ID": "default",
-        "OS_IDENTITY_API_VERSION": "3",
-        "OS_REGION_NAME": "RegionOne",
-    }
+    os.execvp(argv[0], argv)
 
 
 @sandbox.command(cls=Verb, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -221,7 +180,6 @@ def openstack(name: str, arguments: tuple[str, ...]) -> None:
     """Run the real openstack client as the cloud's administrator."""
     need_root()
     opened = Sandbox.open(name)
-    os.environ["PYTHONWARNINGS"] = "ignore"
     become(opened, "ctl", (program("openstack"), *arguments))
 
 
@@ -278,5 +236,5 @@ def demo(name: str, keep: bool, hosts: int, light: bool) -> None:
     need_root()
     from calico_openstack.sandbox.demo import run
 
-    if not run(Console(), name, hosts, "light" if light else "full", keep):
+    if not run(make_console(), name, hosts, "light" if light else "full", keep):
         raise SandboxError("not everything was as it should be; see the table above")

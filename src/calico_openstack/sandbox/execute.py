@@ -1,8 +1,8 @@
 """Carries a plan out: stages side by side where they may be, steps of one stage in order.
 
 What it promises: when a step fails or the user interrupts, no further step begins, running commands are ended, and the
-error names the stage, the step and the last lines of the log that tells why. Cleaning up is the caller's: everything that
-was begun is in the state or findable by name (see `remove`).
+error names the stage, the step and the last lines of the log that tells why. Cleaning up is the caller's: everything
+that was begun is in the state or findable by name (see `remove`).
 """
 
 import http.client

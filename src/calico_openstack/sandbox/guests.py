@@ -1,8 +1,8 @@
 """Boots and deletes guests as Nova does it: through Neutron's API, with a device of the name that Nova would choose.
 
-A guest is a namespace. Its `eth0` is one end of a veth; the other end, in the host's namespace, is called and addressed like
-Nova's tap, so that to Felix and the DHCP agent it is one. Addresses come from real DHCP clients (udhcpc; dhclient -6) or
-from router advertisements, never from us.
+A guest is a namespace. Its `eth0` is one end of a veth; the other end, in the host's namespace, is called and
+addressed like Nova's tap, so that to Felix and the DHCP agent it is one. Addresses come from real DHCP clients
+(udhcpc; dhclient -6) or from router advertisements, never from us.
 """
 
 import contextlib
@@ -184,7 +184,8 @@ class Guests:
         commands = [
             f"ip netns add {guest.namespace}",
             f"ip -n {guest.namespace} link set lo up",
-            f"ip link add {guest.tap} netns {host} mtu {mtu} type veth peer name eth0 netns {guest.namespace} mtu {mtu}",
+            f"ip link add {guest.tap} netns {host} mtu {mtu}"
+            f" type veth peer name eth0 netns {guest.namespace} mtu {mtu}",
             f"ip -n {guest.namespace} link set eth0 address {guest.mac}",
             *([f"ip -n {host} link set {guest.tap} address {tap_mac}"] if tap_mac else []),
             f"ip -n {host} link set {guest.tap} up",
@@ -234,8 +235,8 @@ class Guests:
                 "-cf",
                 "/dev/null",
             )
-            argv = ("dhclient", "-6", "-d", "-D", "LL", "-e", f"LEASES={leases}", *files, "eth0")
-            self._client(guest, "dhclient6", argv, leases)
+            argv6 = ("dhclient", "-6", "-d", "-D", "LL", "-e", f"LEASES={leases}", *files, "eth0")
+            self._client(guest, "dhclient6", argv6, leases)
 
     def _client(self, guest: Booted, program: str, argv: tuple[str, ...], leases: Any) -> None:
         name = f"g-{guest.name}/{program}"

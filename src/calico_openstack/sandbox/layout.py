@@ -1,7 +1,7 @@
 """Where everything of one sandbox is: namespaces, addresses, files, ports.
 
-Pure: made from the sandbox's name alone, so that `down` after a crash knows as much as the `up` that crashed. All addresses
-exist only inside the namespaces, so several sandboxes use the same ones side by side.
+Pure: made from the sandbox's name alone, so that `down` after a crash knows as much as the `up` that crashed. All
+addresses exist only inside the namespaces, so several sandboxes use the same ones side by side.
 
                   management 192.0.2.0/24 (etcd, APIs)
         ┌──────────────┬─────────────────┐
@@ -67,6 +67,11 @@ class Layout:
     def log(self, process: str) -> Path:
         """`process` is `<place>/<program>`, for example `h1/felix`."""
         return self.directory / "logs" / f"{process.replace('/', '-')}.log"
+
+    @property
+    def kept_logs(self) -> Path:
+        """The logs of a run that failed; the next `up` or `down` of that name removes them."""
+        return Path("/var/tmp") / f"calico-sandbox-{self.name}-logs"
 
     @property
     def etcd_url(self) -> str:

@@ -1,7 +1,8 @@
 """Makes an empty Neutron database in SQLite: `python -m calico_openstack.sandbox.light_template FILE`.
 
-Neutron's migrations need ALTER statements that SQLite does not have, so the tables come from the models. The rows that only
-migrations would make are added: the four default rules, without which every security group would be born without egress.
+Neutron's migrations need ALTER statements that SQLite does not have, so the tables come from the models. The rows
+that only migrations would make are added: the four default rules, without which every security group would be born
+without egress.
 """
 
 import sys

@@ -40,7 +40,10 @@ def delete(namespace: str) -> None:
 
 
 def inside(namespace: str, work: Callable[[], T]) -> T:
-    """Runs `work` in a thread inside the namespace and gives its result. Raises what it raises, and OSError if there is none."""
+    """Runs `work` in a thread inside the namespace and gives its result.
+
+    Raises what it raises, and OSError if there is none.
+    """
     result: list[T] = []
     failure: list[BaseException] = []
 

@@ -10,6 +10,12 @@ from rich.progress import Progress as Bars
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 
+def make_console() -> Console:
+    """The terminal as it is; a pipe or a file gets lines wide enough for IPv6 addresses."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=150)
+
+
 class Progress(Protocol):
     """Told by the executor, from several threads."""
 

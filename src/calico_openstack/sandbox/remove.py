@@ -1,7 +1,7 @@
 """Takes a sandbox away: processes, namespaces with their links, mounts, files; whatever state it was left in.
 
-It works from two sources that do not need each other: the recorded processes, and the namespaces that carry the sandbox's
-name. So the left-overs of a killed `up` go too, also when its state directory is half written or gone.
+It works from two sources that do not need each other: the recorded processes, and the namespaces that carry the
+sandbox's name. So the left-overs of a killed `up` go too, also when its state directory is half written or gone.
 """
 
 import contextlib

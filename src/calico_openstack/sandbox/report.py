@@ -3,6 +3,7 @@
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from calico_openstack.sandbox.layout import FABRIC_ROUTER_V4, FABRIC_ROUTER_V6, fabric_v4, fabric_v6
 from calico_openstack.sandbox.namespaces import existing, processes_in
 from calico_openstack.sandbox.processes import proportional_memory
 from calico_openstack.sandbox.sandbox import Sandbox
@@ -37,6 +38,22 @@ def guest_table(sandbox: Sandbox, only: str | None = None) -> Table:
                 guest.tap,
             )
     return table
+
+
+def topology(sandbox: Sandbox) -> str:
+    """A drawing: the fabric router, the hosts, their guests."""
+    lines = [f"  fabric router  {FABRIC_ROUTER_V4}  {FABRIC_ROUTER_V6}   (BIRD, learns every guest's route)"]
+    hosts = sandbox.spec.host_names
+    for host in hosts:
+        corner, bar = ("└", " ") if host == hosts[-1] else ("├", "│")
+        lines.append(
+            f"  {corner}── {host}  {fabric_v4(host)}  {fabric_v6(host)}   (Felix, DHCP agent, BGP agent, BIRD)"
+        )
+        guests = [guest for guest in sandbox.guests if guest.host == host]
+        for guest in guests:
+            turn = "└" if guest is guests[-1] else "├"
+            lines.append(f"  {bar}   {turn}── {guest.tap} ── {guest.name}  {guest.v4 or ''}  {guest.v6 or ''}")
+    return "\n".join(lines) + "\n"
 
 
 def memory(sandbox: Sandbox) -> dict[str, tuple[int, int, int]]:

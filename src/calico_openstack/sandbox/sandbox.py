@@ -5,7 +5,9 @@ with Sandbox(Spec(hosts=2, guests=spread(4, 2))) as sandbox:
 Sandbox.open("calico")                      # one that is already up
 """
 
+import shutil
 import signal
+import time
 from dataclasses import replace
 from types import TracebackType
 
@@ -14,8 +16,9 @@ import bcrypt
 from calico_openstack.sandbox.cloud import Cloud
 from calico_openstack.sandbox.execute import Executor, Interrupted
 from calico_openstack.sandbox.guests import Booted
-from calico_openstack.sandbox.layout import Layout
+from calico_openstack.sandbox.layout import FABRIC_ROUTER_V4, FABRIC_ROUTER_V6, Layout
 from calico_openstack.sandbox.plan import Circumstances, plan
+from calico_openstack.sandbox.probes import Probe, Prober
 from calico_openstack.sandbox.processes import end
 from calico_openstack.sandbox.progress import Progress, Silent
 from calico_openstack.sandbox.remove import left_overs, remove
@@ -103,21 +106,20 @@ class Sandbox:
         Executor(self.state, progress, self.cloud.step).run(plan(self.spec, self.layout, circumstances))
         self.state.mark_ready()
 
-    def down(self) -> None:
-        """Takes all of it away. Harmless when there is nothing. Raises SandboxError when something would not go."""
+    def down(self, keep_logs: bool = False) -> str:
+        """Takes all of it away; returns where the logs were kept, if so. Harmless when there is nothing.
+
+        Raises SandboxError when something would not go.
+        """
         with locked(self.layout), _no_interrupts():
-            self._remove()
+            return self._remove(keep_logs)
 
     def _remove(self, logs: bool = False) -> str:
         """Removes everything; with `logs` the logs are moved aside first, and where to is returned."""
         kept = ""
-        source = self.layout.directory / "logs"
+        source, target = self.layout.directory / "logs", self.layout.kept_logs
+        shutil.rmtree(target, ignore_errors=True)
         if logs and source.is_dir():
-            target = self.layout.root.with_name(f"{self.layout.root.name}-failed") / self.layout.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            import shutil
-
-            shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(source, target)
             kept = str(target)
         left = remove(self.layout)
@@ -135,6 +137,19 @@ class Sandbox:
         self.spec = replace(self.spec, guests=(*(one for one in self.spec.guests if one.name != guest.name), guest))
         self.state.save_spec(self.spec)
         return booted
+
+    def first_ping(self, guest: Booted, limit: float = 20.0) -> None:
+        """Pings the fabric router from the guest until it answers, and notes when.
+
+        For a guest that has just been booted.
+        """
+        since = time.monotonic() - max(guest.timings.lease, guest.timings.address_v6, guest.timings.active)
+        target = FABRIC_ROUTER_V4 if guest.v4 else FABRIC_ROUTER_V6
+        with Prober() as prober:
+            if not prober.check_one(Probe(guest.namespace, target), limit):
+                raise SandboxError(f"{target} did not answer guest {guest.name} within {limit:g} s")
+        guest.timings.first_ping = time.monotonic() - since
+        self.cloud.guests.save(guest)
 
     def delete(self, name: str) -> None:
         self.cloud.guests.delete(name)

@@ -1,7 +1,7 @@
 """What cloud is wanted: hosts, networks, security groups, guests, and how the controller runs.
 
-Pure values. A `Spec` that exists is a valid one: making it checks every field and raises `SpecError`, which names the field
-and says what to write instead. Where it came from (a YAML file, command line flags, a test) is not known here.
+Pure values. A `Spec` that exists is a valid one: making it checks every field and raises `SpecError`, which names the
+field and says what to write instead. Where it came from (a YAML file, command line flags, a test) is not known here.
 """
 
 import re
@@ -16,7 +16,8 @@ EtherType = Literal["IPv4", "IPv6"]
 
 MOST_HOSTS: Final = 8
 MOST_GUESTS: Final = 50
-# A namespace is called "<sandbox>-g-<guest>"; no dash in a sandbox name, so that one sandbox's prefix is never another's.
+# A namespace is called "<sandbox>-g-<guest>"; no dash in a sandbox name, so that one sandbox's prefix is never
+# another's.
 _SANDBOX_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,14}")
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 

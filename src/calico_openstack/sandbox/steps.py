@@ -173,7 +173,8 @@ class MakeNetwork:
     network: Network
 
     def __str__(self) -> str:
-        return f"neutron: make network {self.network.name} with {', '.join(subnet.cidr for subnet in self.network.subnets)}"
+        subnets = ", ".join(subnet.cidr for subnet in self.network.subnets)
+        return f"neutron: make network {self.network.name} with {subnets}"
 
 
 @dataclass(frozen=True, slots=True)

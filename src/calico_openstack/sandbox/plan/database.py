@@ -1,8 +1,8 @@
 """MariaDB, started in seconds from a prepared template.
 
 Migrating two empty schemas takes half a minute, so it is done once per set of versions, into a data directory below
-/var/cache that later sandboxes copy. The copy starts with an init file that sets this sandbox's own passwords: the template
-holds none that work. The server has no TCP port at all, only a socket below the state directory.
+/var/cache that later sandboxes copy. The copy starts with an init file that sets this sandbox's own passwords: the
+template holds none that work. The server has no TCP port at all, only a socket below the state directory.
 """
 
 from pathlib import Path
@@ -121,7 +121,10 @@ def template_stages(layout: Layout, template: Path, secrets: Secrets) -> list[St
 
 
 def database_stage(layout: Layout, template: Path, secrets: Secrets, admin_hash: str, needs: tuple[str, ...]) -> Stage:
-    """A copy of the template, with this sandbox's passwords. `admin_hash` is the bcrypt hash of Keystone's admin password."""
+    """A copy of the template, with this sandbox's passwords.
+
+    `admin_hash` is the bcrypt hash of Keystone's admin password.
+    """
     directory = layout.place("ctl") / "mariadb"
     init = (
         f"ALTER USER calico@localhost IDENTIFIED BY '{secrets.database}';\n"

@@ -1,7 +1,8 @@
 """The infrastructure router: a plain BIRD as an operator would run it on a ToR, and its BGPPeer records in etcd.
 
 It learns every guest's route from the hosts, so that guests can be reached from the fabric namespace, and it tells the
-hosts nothing. Its configuration is written by hand here on purpose: it is the other party, not a product of our renderer.
+hosts nothing. Its configuration is written by hand here on purpose: it is the other party, not a product of our
+renderer.
 """
 
 import json

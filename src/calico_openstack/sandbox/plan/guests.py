@@ -7,7 +7,8 @@ from calico_openstack.sandbox.steps import Boot, Directory, MakeGroups, MakeNetw
 # udhcpc calls it with bound/renew/deconfig/..., dhclient -6 with BOUND6/REBIND6/EXPIRE6/... in $reason.
 # It never touches resolv.conf: a guest is a network namespace, its /etc is the machine's.
 CLIENT_SCRIPT = r"""#!/bin/sh
-# Called by udhcpc (IPv4) and dhclient -6 (IPv6) inside a guest of the sandbox. Writes what it did to $LEASES/v4, $LEASES/v6.
+# Called by udhcpc (IPv4) and dhclient -6 (IPv6) inside a guest of the sandbox. Writes what it did to $LEASES/v4,
+# $LEASES/v6.
 note() { cut -d' ' -f1 /proc/uptime | { read -r up; echo "$up $*" >> "$LEASES/$family"; }; }
 if [ -z "$reason" ]; then
     family=v4

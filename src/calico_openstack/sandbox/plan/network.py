@@ -1,7 +1,8 @@
 """The wires: namespaces, the management bridge and the fabric.
 
-A veth is made with both ends already in their namespaces, so nothing ever appears on the machine's own network. Addresses
-are added without duplicate detection: we gave them out ourselves, and a daemon could not bind to a tentative one.
+A veth is made with both ends already in their namespaces, so nothing ever appears on the machine's own network.
+Addresses are added without duplicate detection: we gave them out ourselves, and a daemon could not bind to a
+tentative one.
 """
 
 from calico_openstack.sandbox import layout as at

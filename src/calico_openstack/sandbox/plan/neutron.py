@@ -11,7 +11,11 @@ from calico_openstack.sandbox.spec import Mode
 from calico_openstack.sandbox.steps import Copy, Directory, HttpAnswers, Run, Stage, Start, Step, Wait, Write
 
 SERVICE_PLUGINS = (
-    "router,qos,segments,revisions,timestamp,tag,network_ip_availability,flavors,auto_allocate,port_forwarding,metering"
+    "router,qos,trunk,segments,revisions,timestamp,tag,network_ip_availability,flavors,auto_allocate,"
+    "port_forwarding,metering"
+)
+EXTENSION_DRIVERS = (
+    "port_security,qos,dns_domain_ports,uplink_status_propagation,data_plane_status,tag_ports_during_bulk_creation"
 )
 
 # transport_url fake: no agent of ours speaks RPC, so there is no broker.
@@ -44,6 +48,7 @@ quota_port = 500
 etcd_endpoints = {etcd}
 etcd_username = neutron
 etcd_password = {etcd_password}
+elector_name = controller
 """
 _KEYSTONE = """\
 [keystone_authtoken]
@@ -63,11 +68,9 @@ _ML2 = """\
 type_drivers = local,flat
 tenant_network_types = local
 mechanism_drivers = calico
-extension_drivers = port_security,qos,dns_domain_ports,uplink_status_propagation,data_plane_status,tag_ports_during_bulk_creation
-[ml2_type_flat]
-flat_networks = *
-[securitygroup]
-enable_security_group = true
+extension_drivers =
+port_security,qos,dns_domain_ports,uplink_status_propagation,data_plane_status,tag_ports_during_bulk_creation
+[ml2_type_flat] flat_networks = * [securitygroup] enable_security_group = true
 """
 # Binding calls need Nova's service role; without Keystone nobody has roles.
 _LIGHT_POLICY = '"service_api": "role:service or is_admin:True"\n'
@@ -103,7 +106,7 @@ def neutron_stages(layout: Layout, secrets: Secrets, mode: Mode, template: Path,
         etcd_password=secrets.etcd_neutron,
     )
     if light:
-        text += "run_chores_in_api = true\n"
+        text += "chores = api\n"
     else:
         text += _KEYSTONE.format(keystone=layout.keystone_url.removesuffix("/v3"), password=secrets.keystone_neutron)
     files: list[Step] = [

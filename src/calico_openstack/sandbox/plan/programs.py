@@ -1,7 +1,7 @@
 """Which programs a plan starts: those of the environment we run in, by full path.
 
-A namespace does not change what is on the disk, and sudo may have emptied PATH; so nothing is left to a search path that has
-a place in our own virtual environment.
+A namespace does not change what is on the disk, and sudo may have emptied PATH; so nothing is left to a search path
+that has a place in our own virtual environment.
 """
 
 import sys
