@@ -1,7 +1,9 @@
-"""A real etcd on loopback, for tests: started, stopped, killed, frozen, restarted with its data; alone or as a cluster.
+"""A real etcd on loopback, for tests: started, stopped, killed, frozen, restarted with its data; alone or as a
+cluster.
 
-Needs the `etcd` program (3.4 or later; Debian package etcd-server). Data goes to memory (`/dev/shm`) so that the disk's fsync
-does not set the pace. Every server ends with `cleanup()` or the `with` block, also after a failure.
+Needs the `etcd` program (3.4 or later; Debian package etcd-server). Data goes to memory (`/dev/shm`) so that
+the disk's fsync does not set the pace. Every server ends with `cleanup()` or the `with` block, also after a
+failure.
 """
 
 from __future__ import annotations
