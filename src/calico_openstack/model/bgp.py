@@ -142,9 +142,7 @@ def read_configuration(name: str, value: bytes) -> BgpConfiguration:
         bind_node_ip=None if bind is None else bind == "NodeIP",
         advertisements=advertisements,
         ignored_interfaces=(
-            tuple(_pattern(item) for item in _list(spec, "ignoredInterfaces"))
-            if "ignoredInterfaces" in spec
-            else None
+            tuple(_pattern(item) for item in _list(spec, "ignoredInterfaces")) if "ignoredInterfaces" in spec else None
         ),
         ipv4_priority=_integer(spec, "ipv4NormalRoutePriority", 1, 2147483646),
         ipv6_priority=_integer(spec, "ipv6NormalRoutePriority", 1, 2147483646),

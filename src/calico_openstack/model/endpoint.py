@@ -81,3 +81,25 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     qos: QosControls | None = None
     network_id: str | None = None
     fqdn: str | None = None
+
+
+class HostEndpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An interface of a host itself; `interface` may be empty (found by address) or `*` (every interface)."""
+
+    name: str
+    host: str
+    interface: str = ""
+    addresses: tuple[Net, ...] = ()
+    labels: dict[str, str] = {}
+    profiles: tuple[str, ...] = ()
+    ports: tuple[NamedPort, ...] = ()
+
+
+class LiveMigration(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A workload on its way from one host to another. A side that is named in another way than by endpoint is None."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    source: EndpointKey | None = None
+    target: EndpointKey | None = None

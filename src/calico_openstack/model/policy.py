@@ -1,7 +1,7 @@
 """What a policy says, after every check: rules, tiers, profiles, network sets.
 
 Selectors are parsed and already restricted to the policy's namespace where the v3 model says so; networks are masked;
-protocols are numbers. `None` as a rule list means "does not govern this direction", an empty tuple means "governs it and
+Selectors are parsed and already restricted to the namespace of the policy where the v3 model says so; networks are masked;
 says nothing".
 """
 

@@ -1,0 +1,105 @@
+"""Workload endpoints, host endpoints and live migrations, from their documents to checked values.
+
+An endpoint with anything wrong in it is refused as a whole, as upstream does: half an endpoint could pass traffic under
+the wrong address. Invalid floating IPs alone are left out, since leaving one out can only close something.
+"""
+
+from __future__ import annotations
+
+from calico_openstack.model.documents import EndpointDoc, HostEndpointDoc, NatDoc, PlainDoc
+from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration, Nat
+from calico_openstack.model.names import ORCHESTRATOR, parse_endpoint_name
+from calico_openstack.model.net import Net, host_net
+from calico_openstack.model.reading import decode, interface_name, labels, mac_address, named_ports, nets
+
+NETWORK_ID = "openstack.projectcalico.org/network-id"
+FQDN = "openstack.projectcalico.org/fqdn"
+
+
+def read_endpoint(namespace: str, name: str, value: bytes) -> Endpoint:
+    """The endpoint stored under that name. Raises ValueError with the field and what is expected."""
+    key = parse_endpoint_name(namespace, name)
+    document = decode(value, EndpointDoc)
+    spec = document.spec
+    addresses = nets(spec.networks, "ipNetworks")
+    if not addresses:
+        raise ValueError("ipNetworks is empty: an endpoint without an address is not programmed")
+    annotations = document.metadata.annotations or {}
+    return Endpoint(
+        key=key,
+        interface=interface_name(spec.interface),
+        mac=mac_address(spec.mac) if spec.mac else None,
+        addresses=addresses,
+        allowed_pairs=nets(spec.allowed, "allowedIps"),
+        nats=_nats(spec.nats),
+        gateway4=_gateway(spec.gateway4, 4),
+        gateway6=_gateway(spec.gateway6, 6),
+        labels=labels(document.metadata.labels),
+        profiles=tuple(spec.profiles or ()),
+        ports=named_ports(spec.ports),
+        spoof=nets(spec.spoof, "allowSpoofedSourcePrefixes"),
+        qos=spec.qos,
+        network_id=annotations.get(NETWORK_ID),
+        fqdn=annotations.get(FQDN),
+    )
+
+
+def read_host_endpoint(name: str, value: bytes) -> HostEndpoint:
+    document = decode(value, HostEndpointDoc)
+    spec = document.spec
+    if not spec.interface and not spec.expected:
+        raise ValueError("interfaceName or expectedIPs is needed")
+    return HostEndpoint(
+        name=name,
+        host=spec.node,
+        interface=spec.interface if spec.interface in ("", "*") else interface_name(spec.interface),
+        addresses=tuple(host_net(text) for text in spec.expected or ()),
+        labels=labels(document.metadata.labels),
+        profiles=tuple(spec.profiles or ()),
+        ports=named_ports(spec.ports),
+    )
+
+
+def read_live_migration(namespace: str, name: str, value: bytes) -> LiveMigration:
+    spec = decode(value, PlainDoc)
+    return LiveMigration(
+        namespace=namespace,
+        name=name,
+        uid=spec.metadata.uid or "",
+        source=_migration_side(namespace, spec.spec, "source"),
+        target=_migration_side(namespace, spec.spec, "target"),
+    )
+
+
+def _migration_side(namespace: str, spec: dict[str, object], side: str) -> EndpointKey | None:
+    given = spec.get(side)
+    endpoint = given.get("workloadEndpoint") if isinstance(given, dict) else None
+    if not isinstance(endpoint, dict):
+        return None
+    parts = [endpoint.get(field) for field in ("hostname", "orchestratorID", "workloadID", "endpointID")]
+    if not all(isinstance(part, str) and part for part in parts):
+        raise ValueError(f"{side}.workloadEndpoint: hostname, orchestratorID, workloadID and endpointID are needed")
+    host, orchestrator, workload, name = (str(part) for part in parts)
+    owner, slash, device = workload.partition("/")
+    return EndpointKey(owner if slash else namespace, host, orchestrator or ORCHESTRATOR, device or workload, name)
+
+
+def _nats(stored: list[NatDoc] | None) -> tuple[Nat, ...]:
+    found: dict[Nat, None] = {}
+    for doc in stored or ():
+        try:
+            nat = Nat(host_net(doc.internal), host_net(doc.external))
+        except ValueError:
+            continue
+        if nat.internal.version == nat.external.version:
+            found[nat] = None
+    return tuple(found)
+
+
+def _gateway(text: str | None, version: int) -> Net | None:
+    if not text:
+        return None
+    gateway = host_net(text)
+    if gateway.version != version:
+        raise ValueError(f"ipv{version}Gateway {text!r} is of the other family")
+    return gateway
