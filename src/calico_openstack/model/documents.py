@@ -17,11 +17,11 @@ from calico_openstack.model.endpoint import QosControls
 API_VERSION = "projectcalico.org/v3"
 
 
-class _Doc(msgspec.Struct, gc=False, kw_only=True, omit_defaults=True):
+class _Doc(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     pass
 
 
-class Metadata(_Doc, rename="camel"):
+class Metadata(_Doc, rename="camel", frozen=True):
     name: str = ""
     namespace: str = ""
     uid: str | None = None
@@ -30,18 +30,18 @@ class Metadata(_Doc, rename="camel"):
     annotations: dict[str, str] | None = None
 
 
-class NatDoc(_Doc):
+class NatDoc(_Doc, frozen=True):
     internal: str = msgspec.field(default="", name="internalIP")
     external: str = msgspec.field(default="", name="externalIP")
 
 
-class EndpointPortDoc(_Doc):
+class EndpointPortDoc(_Doc, frozen=True):
     name: str = ""
     protocol: int | str | None = None
     port: int = 0
 
 
-class EndpointSpec(_Doc):
+class EndpointSpec(_Doc, frozen=True):
     interface: str = msgspec.field(default="", name="interfaceName")
     mac: str = ""
     networks: list[str] | None = msgspec.field(default=None, name="ipNetworks")
@@ -55,17 +55,17 @@ class EndpointSpec(_Doc):
     qos: QosControls | None = msgspec.field(default=None, name="qosControls")
 
 
-class EndpointDoc(_Doc):
+class EndpointDoc(_Doc, frozen=True):
     metadata: Metadata
     spec: EndpointSpec
 
 
-class IcmpDoc(_Doc, forbid_unknown_fields=True):
+class IcmpDoc(_Doc, forbid_unknown_fields=True, frozen=True):
     type: int | None = None
     code: int | None = None
 
 
-class EntityDoc(_Doc, rename="camel", forbid_unknown_fields=True):
+class EntityDoc(_Doc, rename="camel", forbid_unknown_fields=True, frozen=True):
     """One side of a rule. `services` and `serviceAccounts` are Kubernetes' and make a rule inexpressible here."""
 
     nets: list[str] | None = None
@@ -79,7 +79,7 @@ class EntityDoc(_Doc, rename="camel", forbid_unknown_fields=True):
     services: Any = None
 
 
-class RuleDoc(_Doc, rename="camel", forbid_unknown_fields=True):
+class RuleDoc(_Doc, rename="camel", forbid_unknown_fields=True, frozen=True):
     action: str
     ip_version: int | None = None
     protocol: int | str | None = None
@@ -92,7 +92,7 @@ class RuleDoc(_Doc, rename="camel", forbid_unknown_fields=True):
     metadata: Any = None
 
 
-class PolicySpec(_Doc, rename="camel"):
+class PolicySpec(_Doc, rename="camel", frozen=True):
     """NetworkPolicy, GlobalNetworkPolicy and their staged kinds. Rules stay raw, so that one can be wrong alone."""
 
     tier: str = ""
@@ -109,39 +109,39 @@ class PolicySpec(_Doc, rename="camel"):
     performance_hints: list[str] | None = None
 
 
-class PolicyDoc(_Doc):
+class PolicyDoc(_Doc, frozen=True):
     spec: PolicySpec
 
 
-class ProfileSpec(_Doc, rename="camel"):
+class ProfileSpec(_Doc, rename="camel", frozen=True):
     labels_to_apply: dict[str, str] | None = None
     ingress: list[msgspec.Raw] | None = None
     egress: list[msgspec.Raw] | None = None
 
 
-class ProfileDoc(_Doc):
+class ProfileDoc(_Doc, frozen=True):
     spec: ProfileSpec = ProfileSpec()
 
 
-class TierSpec(_Doc, rename="camel"):
+class TierSpec(_Doc, rename="camel", frozen=True):
     order: float | None = None
     default_action: str | None = None
 
 
-class TierDoc(_Doc):
+class TierDoc(_Doc, frozen=True):
     spec: TierSpec = TierSpec()
 
 
-class NetworkSetSpec(_Doc):
+class NetworkSetSpec(_Doc, frozen=True):
     nets: list[str] | None = None
 
 
-class NetworkSetDoc(_Doc):
+class NetworkSetDoc(_Doc, frozen=True):
     metadata: Metadata
     spec: NetworkSetSpec = NetworkSetSpec()
 
 
-class HostEndpointSpec(_Doc):
+class HostEndpointSpec(_Doc, frozen=True):
     node: str = ""
     interface: str = msgspec.field(default="", name="interfaceName")
     expected: list[str] | None = msgspec.field(default=None, name="expectedIPs")
@@ -149,12 +149,12 @@ class HostEndpointSpec(_Doc):
     ports: list[EndpointPortDoc] | None = None
 
 
-class HostEndpointDoc(_Doc):
+class HostEndpointDoc(_Doc, frozen=True):
     metadata: Metadata
     spec: HostEndpointSpec
 
 
-class PlainDoc(_Doc):
+class PlainDoc(_Doc, frozen=True):
     """Any other resource: metadata and an uninterpreted spec."""
 
     metadata: Metadata = Metadata()

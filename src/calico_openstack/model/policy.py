@@ -1,8 +1,8 @@
 """What a policy says, after every check: rules, tiers, profiles, network sets.
 
 Selectors are parsed and already restricted to the policy's namespace where the v3 model says so; networks are masked;
-Selectors are parsed and already restricted to the namespace of the policy where the v3 model says so; networks are masked;
-says nothing".
+protocols are numbers. `None` as a rule list means "does not govern this direction", an empty tuple means "governs it
+and says nothing".
 """
 
 from __future__ import annotations
