@@ -108,9 +108,7 @@ class NetlinkSocket:
         """Send one request and wait for its acknowledgement; the messages that came before it. Raises
         NetlinkError."""
         sequence = self._next()
-        self._send(
-            wire.message(request.kind, request.flags | wire.REQUEST | wire.ACK, sequence, request.body)
-        )
+        self._send(wire.message(request.kind, request.flags | wire.REQUEST | wire.ACK, sequence, request.body))
         answers: list[Message] = []
         while True:
             for answer in self._read():
@@ -135,9 +133,7 @@ class NetlinkSocket:
             first = self._sequence + 1
             parts = [wire.message(r.kind, r.flags | wire.REQUEST, self._next(), r.body) for r in chunk[:-1]]
             final = chunk[-1]
-            parts.append(
-                wire.message(final.kind, final.flags | wire.REQUEST | wire.ACK, self._next(), final.body)
-            )
+            parts.append(wire.message(final.kind, final.flags | wire.REQUEST | wire.ACK, self._next(), final.body))
             self._send(b"".join(parts))
             failures.update(self._acknowledged(first, self._sequence, start))
         return failures
@@ -162,17 +158,13 @@ class NetlinkSocket:
         failures = self._acknowledged(opening, last, -1)
         if failures:
             first = failures[min(failures)]
-            raise NetlinkError(
-                first.errno or errno.EIO, first.detail, None if min(failures) < 0 else min(failures)
-            )
+            raise NetlinkError(first.errno or errno.EIO, first.detail, None if min(failures) < 0 else min(failures))
 
     def dump(self, request: Request) -> list[Message]:
         """All objects of a kind. A dump that the kernel marks as interrupted by a change is repeated."""
         for _ in range(_DUMP_TRIES):
             sequence = self._next()
-            self._send(
-                wire.message(request.kind, request.flags | wire.REQUEST | wire.DUMP, sequence, request.body)
-            )
+            self._send(wire.message(request.kind, request.flags | wire.REQUEST | wire.DUMP, sequence, request.body))
             found, interrupted = self._collect(sequence)
             if not interrupted:
                 return found

@@ -1,0 +1,274 @@
+"""The fixed part: hooks, the way of a packet, and what a guest may do before any policy is asked.
+
+Everything here depends on the settings alone; endpoints only add elements to its sets and maps
+(`endpoints.py`) and chains to which the maps point (`policies.py`). The reason for each allowance is in
+docs/design/ruleset.md.
+
+    prerouting  raw     tap? -> source: own MAC and address, or one of the few things said without an
+    address; else drop prerouting  dstnat  metadata, floating IPs forward     filter  unlisted tap drops;
+    established accepts; from-tap (sender's policy) then to-tap (receiver's policy) input       filter  tap?
+    -> to-host: allowances, the sender's policy, then what the host wants of the rest output      dstnat
+    floating IPs for the host's own packets postrouting srcnat  a guest that reaches itself through its
+    floating IP arp         filter  senders own what they claim; the host never claims a guest's own address
+    towards that guest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from calico_openstack.felix.ruleset import fields
+from calico_openstack.felix.ruleset.fields import byte, port
+from calico_openstack.felix.ruleset.objects import Chain, Hook, Key, Rule, SetSpec, Table, Value
+from calico_openstack.felix.ruleset.settings import BOOT_TABLE, INET_TABLE, RulesetSettings
+from calico_openstack.felix.ruleset.statements import (
+    ACCEPT,
+    DROP,
+    ESTABLISHED,
+    INVALID,
+    RELATED,
+    ByMap,
+    CtState,
+    Dnat,
+    Equal,
+    InSet,
+    NatByMap,
+    Reject,
+    Statement,
+    Within,
+    goto,
+    jump,
+)
+
+INET, ARP, BOOT = Table("inet", INET_TABLE), Table("arp", INET_TABLE), Table("inet", BOOT_TABLE)
+
+TAPS = SetSpec("taps", (fields.IFNAME,))
+GUESTS = SetSpec("guests", (fields.IFNAME, fields.ETHER))
+GUESTS_WIDE = SetSpec("guests-wide", (fields.IFNAME, fields.ETHER), interval=True)
+SOURCES = {v: SetSpec(f"source{v}", (fields.IFNAME, fields.ETHER, fields.ADDRESS[v])) for v in (4, 6)}
+SOURCES_WIDE = {v: spec._replace(name=f"{spec.name}-wide", interval=True) for v, spec in SOURCES.items()}
+EGRESS = SetSpec("egress", (fields.IFNAME,), value=fields.VERDICT)
+INGRESS = SetSpec("ingress", (fields.IFNAME,), value=fields.VERDICT)
+FLOATING = {v: SetSpec(f"floating{v}", (fields.ADDRESS[v],), value=fields.ADDRESS[v]) for v in (4, 6)}
+HAIRPIN = {v: SetSpec(f"hairpin{v}", (fields.ADDRESS[v],) * 2, value=fields.ADDRESS[v]) for v in (4, 6)}
+LINK_ICMPV6 = SetSpec("link-icmpv6", (fields.ICMPV6_TYPE,))
+HOST_ICMPV6 = SetSpec("host-icmpv6", (fields.ICMPV6_TYPE,))
+ARP_OWNED = SetSpec("owned", (fields.IFNAME, fields.ETHER, fields.IPV4))
+ARP_OWNED_WIDE = ARP_OWNED._replace(name="owned-wide", interval=True)
+ARP_SELF = SetSpec("self", (fields.IFNAME, fields.IPV4))
+
+INET_SETS = (
+    TAPS, GUESTS, GUESTS_WIDE, EGRESS, INGRESS, LINK_ICMPV6, HOST_ICMPV6,
+    *SOURCES.values(), *SOURCES_WIDE.values(), *FLOATING.values(), *HAIRPIN.values(),
+)  # fmt: skip
+ARP_SETS = (GUESTS, GUESTS_WIDE, ARP_OWNED, ARP_OWNED_WIDE, ARP_SELF)
+
+# ICMPv6: MLD query, report, done; router solicitation; neighbour solicitation and advertisement; MLDv2
+# report (RFC 3810).
+_LINK_TYPES = (130, 131, 132, 133, 135, 136, 143)
+_ROUTER_ADVERTISEMENT = 134
+
+ELEMENTS: dict[str, dict[Key, Value]] = {
+    LINK_ICMPV6.name: {byte(kind): None for kind in _LINK_TYPES},
+    HOST_ICMPV6.name: {byte(kind): None for kind in _LINK_TYPES},
+    EGRESS.name: {b"": DROP},
+    INGRESS.name: {b"": DROP},
+}
+"""Elements that no endpoint owns. The verdict maps drop what they do not list: an interface nobody vouches
+for passes nothing."""
+
+_METADATA4 = bytes((169, 254, 169, 254))
+_METADATA6 = bytes.fromhex("fe80000000000000" + "00000000a9fea9fe")
+_LINK_LOCAL = bytes.fromhex("fe80").ljust(16, b"\0")
+
+
+def inet_chains(settings: RulesetSettings) -> list[Chain]:
+    return [
+        Chain("raw-prerouting", tuple(_from_taps(settings, goto("source"))), Hook("filter", "prerouting", -300)),
+        Chain("source", _rules(_source())),
+        Chain("source4", _rules(_source4(settings))),
+        Chain("source6", _rules(_source6(settings))),
+        Chain("link-local", _rules(_link_local(settings))),
+        Chain("unspecified", _rules(_unspecified())),
+        Chain("nat-prerouting", _rules(_nat_prerouting(settings)), Hook("nat", "prerouting", -100)),
+        Chain("nat-output", _rules(_floating()), Hook("nat", "output", -100)),
+        Chain("nat-postrouting", _rules(_hairpin()), Hook("nat", "postrouting", 100)),
+        Chain("forward", tuple(_forward(settings)), Hook("filter", "forward", 0)),
+        Chain("from-tap", _rules(_from_tap(settings))),
+        Chain("to-tap", _rules(_to_tap(settings))),
+        Chain("input", tuple(_from_taps(settings, goto("to-host"))), Hook("filter", "input", 0)),
+        Chain("to-host", _rules(_to_host(settings))),
+    ]
+
+
+def arp_chains(settings: RulesetSettings) -> list[Chain]:
+    sender = (fields.IN, fields.ARP_SENDER_MAC, fields.ARP_SENDER)
+    probe = Equal(fields.ARP_SENDER, bytes(4))
+    from_tap: list[tuple[Statement, ...]] = [
+        (InSet(sender, ARP_OWNED.name), ACCEPT),
+        (InSet(sender, ARP_OWNED_WIDE.name), ACCEPT),
+        # A probe (RFC 5227) asks without an address of its own.
+        (probe, InSet(sender[:2], GUESTS.name), ACCEPT),
+        (probe, InSet(sender[:2], GUESTS_WIDE.name), ACCEPT),
+        (DROP,),
+    ]
+    reply = Equal(fields.ARP_OPERATION, b"\0\x02")
+    claims = [(reply, InSet((fields.OUT, fields.ARP_SENDER), ARP_SELF.name), DROP)]
+    return [
+        Chain("input", tuple(_from_taps(settings, goto("from-tap"))), Hook("filter", "input", 0)),
+        Chain("from-tap", _rules(from_tap)),
+        Chain("output", _rules(claims), Hook("filter", "output", 0)),
+    ]
+
+
+def deny(settings: RulesetSettings) -> Statement:
+    return Reject() if settings.deny == "reject" else DROP
+
+
+def _rules(lists: Iterable[tuple[Statement, ...]]) -> tuple[Rule, ...]:
+    return tuple(Rule(statements) for statements in lists)
+
+
+def _from_taps(settings: RulesetSettings, *then: Statement) -> Iterator[Rule]:
+    for prefix in settings.tap_prefixes:
+        yield Rule((Equal(fields.IN, prefix.encode()), *then))
+
+
+def _udp(source: int, destination: int) -> tuple[Statement, ...]:
+    return (
+        Equal(fields.L4PROTO, byte(fields.UDP)),
+        Equal(fields.SOURCE_PORT, port(source)),
+        Equal(fields.DESTINATION_PORT, port(destination)),
+    )
+
+
+def _to_port(protocol: int, destination: int) -> tuple[Statement, ...]:
+    return Equal(fields.L4PROTO, byte(protocol)), Equal(fields.DESTINATION_PORT, port(destination))
+
+
+def _is(version: int) -> Equal:
+    return Equal(fields.NFPROTO, fields.FAMILY_OF[version])
+
+
+_ICMPV6 = (_is(6), Equal(fields.L4PROTO, byte(fields.ICMPV6)))
+
+
+def _source() -> Iterator[tuple[Statement, ...]]:
+    yield _is(4), goto("source4")
+    yield _is(6), goto("source6")
+    yield (DROP,)
+
+
+def _source4(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+    # The original destination: after the metadata translation 127.0.0.1 is legitimate, and route_localnet
+    # lets it in.
+    yield _is(4), Within(fields.DESTINATION4, bytes((127, 0, 0, 0)), 8), DROP
+    yield _is(4), *_udp(67, 68), DROP
+    sender = (fields.IN, fields.MAC_SOURCE, fields.SOURCE4)
+    yield _is(4), InSet(sender, SOURCES[4].name), ACCEPT
+    yield _is(4), InSet(sender, SOURCES_WIDE[4].name), ACCEPT
+    if settings.dhcp:
+        discover = (_is(4), Equal(fields.SOURCE4, bytes(4)), *_udp(68, 67))
+        yield *discover, InSet(sender[:2], GUESTS.name), ACCEPT
+        yield *discover, InSet(sender[:2], GUESTS_WIDE.name), ACCEPT
+    yield (DROP,)
+
+
+def _source6(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+    yield *_ICMPV6, Equal(fields.TYPE6, byte(_ROUTER_ADVERTISEMENT)), DROP
+    yield _is(6), *_udp(547, 546), DROP
+    sender = (fields.IN, fields.MAC_SOURCE, fields.SOURCE6)
+    yield _is(6), InSet(sender, SOURCES[6].name), ACCEPT
+    yield _is(6), InSet(sender, SOURCES_WIDE[6].name), ACCEPT
+    for source, chain in (
+        (Within(fields.SOURCE6, _LINK_LOCAL, 10), "link-local"),
+        (Equal(fields.SOURCE6, bytes(16)), "unspecified"),
+    ):
+        for guests in (GUESTS, GUESTS_WIDE):
+            yield _is(6), source, InSet(sender[:2], guests.name), goto(chain)
+    yield (DROP,)
+
+
+def _link_local(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+    yield _is(6), Within(fields.DESTINATION6, _LINK_LOCAL, 10), ACCEPT
+    yield *_ICMPV6, InSet((fields.TYPE6,), LINK_ICMPV6.name), ACCEPT
+    if settings.dhcp:
+        yield _is(6), *_udp(546, 547), ACCEPT
+    yield (DROP,)
+
+
+def _unspecified() -> Iterator[tuple[Statement, ...]]:
+    yield *_ICMPV6, InSet((fields.TYPE6,), LINK_ICMPV6.name), ACCEPT
+    yield (DROP,)
+
+
+def _nat_prerouting(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+    if settings.metadata and not settings.metadata_proxy and settings.metadata.address.version == 4:
+        asked = (_is(4), Equal(fields.DESTINATION4, _METADATA4), *_to_port(fields.TCP, 80))
+        target = Dnat(4, settings.metadata.address.packed, settings.metadata.port)
+        for prefix in settings.tap_prefixes:
+            yield Equal(fields.IN, prefix.encode()), *asked, target
+    yield from _floating()
+
+
+def _floating() -> Iterator[tuple[Statement, ...]]:
+    for version in (4, 6):
+        destination = (fields.DESTINATION[version],)
+        yield _is(version), NatByMap("dnat", version, destination, FLOATING[version].name)
+
+
+def _hairpin() -> Iterator[tuple[Statement, ...]]:
+    for version in (4, 6):
+        ends = (fields.SOURCE[version], fields.DESTINATION[version])
+        yield _is(version), NatByMap("snat", version, ends, HAIRPIN[version].name)
+
+
+def _forward(settings: RulesetSettings) -> Iterator[Rule]:
+    for prefix in settings.tap_prefixes:
+        # Before the accept of known flows: not even those may reach a tap that nobody vouches for. From
+        # such a tap nothing gets here (chain `source`).
+        yield Rule((Equal(fields.OUT, prefix.encode()), InSet((fields.OUT,), TAPS.name, negate=True), DROP))
+    yield Rule((CtState(ESTABLISHED | RELATED), ACCEPT))
+    yield from _from_taps(settings, jump("from-tap"))
+    for prefix in settings.tap_prefixes:
+        yield Rule((Equal(fields.OUT, prefix.encode()), goto("to-tap")))
+
+
+def _from_tap(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+    if settings.drop_invalid:
+        yield CtState(INVALID), deny(settings)
+    if not settings.allow_vxlan:
+        yield *_to_port(fields.UDP, settings.vxlan_port), deny(settings)
+    if not settings.allow_ipip:
+        yield Equal(fields.L4PROTO, byte(fields.IPIP)), deny(settings)
+    yield (ByMap((fields.IN,), EGRESS.name),)
+
+
+def _to_tap(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+    if settings.drop_invalid:
+        yield CtState(INVALID), deny(settings)
+    yield (ByMap((fields.OUT,), INGRESS.name),)
+
+
+def _to_host(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+    yield InSet((fields.IN,), TAPS.name, negate=True), DROP
+    yield CtState(ESTABLISHED | RELATED), ACCEPT
+    yield *_ICMPV6, InSet((fields.TYPE6,), HOST_ICMPV6.name), ACCEPT
+    if settings.dhcp:
+        yield _is(4), *_udp(68, 67), ACCEPT
+        yield _is(6), *_udp(546, 547), ACCEPT
+    if settings.dns:
+        yield *_to_port(fields.UDP, 53), ACCEPT
+        yield *_to_port(fields.TCP, 53), ACCEPT
+    if settings.metadata_proxy:
+        for version, address in ((4, _METADATA4), (6, _METADATA6)):
+            host = Equal(fields.DESTINATION[version], address)
+            yield _is(version), host, *_to_port(fields.TCP, 80), ACCEPT
+    elif settings.metadata and settings.metadata.address.version == 4:
+        host = Equal(fields.DESTINATION4, settings.metadata.address.packed)
+        yield _is(4), host, *_to_port(fields.TCP, settings.metadata.port), ACCEPT
+    yield (jump("from-tap"),)
+    if settings.endpoint_to_host == "accept":
+        yield (ACCEPT,)
+    elif settings.endpoint_to_host == "drop":
+        yield (DROP,)

@@ -1,0 +1,70 @@
+"""What one endpoint owns in the fixed sets and maps: its name, its addresses, its floating IPs.
+
+Two endpoints may claim one key (a floating IP given twice by mistake, a virtual address in a hairpin): then
+the lowest value counts, for every order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from calico_openstack.felix.ruleset import base, fields
+from calico_openstack.felix.ruleset.fields import ifname, joined, last_address
+from calico_openstack.felix.ruleset.objects import Key, SetSpec, Table, Value
+from calico_openstack.felix.ruleset.ranges import disjoint
+from calico_openstack.felix.wanted.state import WantedEndpoint
+from calico_openstack.model.net import Net
+
+
+class Claim(NamedTuple):
+    table: Table
+    spec: SetSpec
+    key: Key
+    value: Value = None
+
+
+def claims(endpoint: WantedEndpoint) -> Iterator[Claim]:
+    """All elements of the endpoint except the verdict maps', which its policies decide."""
+    name = ifname(endpoint.interface)
+    yield Claim(base.INET, base.TAPS, name)
+    for table in (base.INET, base.ARP):
+        if endpoint.mac is None:
+            yield Claim(table, base.GUESTS_WIDE, (joined(name, _FIRST_MAC), joined(name, _LAST_MAC)))
+        else:
+            yield Claim(table, base.GUESTS, joined(name, fields.mac(endpoint.mac)))
+    owned = tuple(dict.fromkeys((*endpoint.addresses, *endpoint.allowed_pairs)))
+    for version in (4, 6):
+        sources = (net for net in (*owned, *endpoint.spoof) if net.version == version)
+        yield from _senders(base.INET, base.SOURCES[version], base.SOURCES_WIDE[version], endpoint, sources)
+    addresses4 = (net for net in owned if net.version == 4)
+    yield from _senders(base.ARP, base.ARP_OWNED, base.ARP_OWNED_WIDE, endpoint, addresses4)
+    for net in endpoint.addresses:
+        # Not for allowed pairs: the holder of a shared virtual address may be another guest of this host,
+        # and then the host must answer for it.
+        if net.version == 4 and net.is_host and net not in endpoint.allowed_pairs:
+            yield Claim(base.ARP, base.ARP_SELF, joined(name, net.packed))
+    for nat in endpoint.nats:
+        version = nat.external.version
+        yield Claim(base.INET, base.FLOATING[version], nat.external.packed, nat.internal.packed)
+        itself = joined(nat.internal.packed, nat.internal.packed)
+        yield Claim(base.INET, base.HAIRPIN[version], itself, nat.external.packed)
+
+
+_FIRST_MAC, _LAST_MAC = bytes(6), b"\xff" * 6
+
+
+def _senders(
+    table: Table, exact: SetSpec, wide: SetSpec, endpoint: WantedEndpoint, nets: Iterator[Net]
+) -> Iterator[Claim]:
+    """(interface, MAC, address) of what the guest may send from; networks, and any MAC if none is known, as
+    ranges."""
+    name = ifname(endpoint.interface)
+    for net in disjoint(nets):
+        if net.is_host and endpoint.mac is not None:
+            yield Claim(table, exact, joined(name, fields.mac(endpoint.mac), net.packed))
+            continue
+        first = last = fields.mac(endpoint.mac) if endpoint.mac else b""
+        if not endpoint.mac:
+            first, last = _FIRST_MAC, _LAST_MAC
+        yield Claim(table, wide, (joined(name, first, net.packed), joined(name, last, last_address(net))))

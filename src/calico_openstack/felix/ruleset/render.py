@@ -1,0 +1,296 @@
+"""From wanted state to nft objects, touching only what a batch touches.
+
+    sets, members  -> members.MemberSet  -> elements                     (only sets that some chain asks)
+    policies       -> policies           -> shared chains, their own sets (only lists that some endpoint has)
+    endpoints      -> endpoints.claims   -> elements of the fixed sets, and the verdict maps' jumps
+
+The answer depends on the state alone and not on how it came about: `full()` after any sequence of `apply`
+is what a fresh renderer would say of the same state. One batch is one transaction, so no packet ever meets
+a half-way state.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from calico_openstack.felix.ruleset import base
+from calico_openstack.felix.ruleset.draft import Draft
+from calico_openstack.felix.ruleset.endpoints import Claim, claims
+from calico_openstack.felix.ruleset.fields import ifname
+from calico_openstack.felix.ruleset.members import MemberSet, Use
+from calico_openstack.felix.ruleset.objects import (
+    AddTable,
+    Key,
+    NftChanges,
+    Operation,
+    Ruleset,
+    SetSpec,
+    Value,
+    in_order,
+)
+from calico_openstack.felix.ruleset.policies import (
+    Direction,
+    PolicyList,
+    PolicyWriter,
+    Rendered,
+    policy_list,
+)
+from calico_openstack.felix.ruleset.settings import RulesetSettings
+from calico_openstack.felix.ruleset.statements import jump
+from calico_openstack.felix.wanted.state import Changes, SetId, Wanted, WantedEndpoint
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.policy import PolicyKey
+
+_DIRECTIONS: tuple[Direction, ...] = ("ingress", "egress")
+_MAPS = {"ingress": base.INGRESS, "egress": base.EGRESS}
+
+
+class RulesetRenderer:
+    """Keeps the rendered state. `refused` tells which endpoints are not programmed, and why; they pass
+    nothing."""
+
+    def __init__(self, settings: RulesetSettings) -> None:
+        self.settings = settings
+        self.refused: dict[EndpointKey, str] = {}
+        self._state = Wanted()
+        self._inet, self._arp = Draft(base.INET), Draft(base.ARP)
+        self._drafts = {base.INET: self._inet, base.ARP: self._arp}
+        self._claims: dict[EndpointKey, list[Claim]] = {}
+        self._claimed: dict[tuple[str, str, Key], dict[EndpointKey, Value]] = defaultdict(dict)
+        self._rendered: dict[PolicyList, Rendered] = {}
+        self._users: dict[PolicyList, set[EndpointKey]] = defaultdict(set)
+        self._parents: dict[PolicyList, set[PolicyList]] = defaultdict(set)
+        self._lists_of: dict[EndpointKey, list[PolicyList]] = {}
+        self._lists_with_policy: dict[PolicyKey | str, set[PolicyList]] = defaultdict(set)
+        self._members: dict[tuple[SetId, Use], MemberSet] = {}
+        self._askers: dict[tuple[SetId, Use], set[PolicyList]] = defaultdict(set)
+        self._asks: dict[PolicyList, set[tuple[SetId, Use]]] = {}
+        self._literal_users: dict[str, set[PolicyList]] = defaultdict(set)
+        self._begun = False
+        self._writer = PolicyWriter(settings, self._state.policies, self._state.profiles, self._asked)
+        self._writing: PolicyList | None = None
+        self._base()
+
+    def apply(self, changes: Changes) -> NftChanges:
+        """The transaction that brings the kernel from the state before `changes` to the state after it."""
+        self._state.apply(changes)
+        stale = self._change_members(changes)
+        for policy_key in (*changes.policies, *changes.policies_removed):
+            stale |= self._lists_with_policy.get(policy_key, set())
+        for profile in (*changes.profiles, *changes.profiles_removed):
+            stale |= self._lists_with_policy.get(_profile(profile), set())
+        for key in changes.endpoints_removed:
+            if key not in self._state.endpoints:
+                self._place(key, None)
+        for key in changes.endpoints:
+            self._place(key, self._state.endpoints.get(key))
+        for wanted in stale:
+            if wanted in self._rendered:
+                self._write(wanted)
+        self._sweep()
+        return self._take()
+
+    def full(self) -> Ruleset:
+        """Everything that should be in the kernel. Belongs to the renderer: read it, do not change it."""
+        return {draft.table: draft.content for draft in (self._inet, self._arp)}
+
+    def _base(self) -> None:
+        for draft, specs, chains in (
+            (self._inet, base.INET_SETS, base.inet_chains(self.settings)),
+            (self._arp, base.ARP_SETS, base.arp_chains(self.settings)),
+        ):
+            for spec in specs:
+                draft.put_set(spec)
+            for chain in chains:
+                draft.put_chain(chain)
+        for name, elements in base.ELEMENTS.items():
+            self._inet.put_elements(name, elements)
+
+    def _take(self) -> NftChanges:
+        operations: list[Operation] = []
+        if not self._begun:
+            operations += [AddTable(table) for table in self._drafts]
+            self._begun = True
+        for draft in self._drafts.values():
+            operations += draft.take()
+        return in_order(operations)
+
+    def _change_members(self, changes: Changes) -> set[PolicyList]:
+        """Update the elements of asked sets; the lists that must be written anew because the sets to ask
+        are others."""
+        stale: set[PolicyList] = set()
+        for set_id in {*changes.sets, *changes.members, *changes.sets_removed}:
+            for use in ("addresses", "ports"):
+                ident: tuple[SetId, Use] = (set_id, use)
+                if ident not in self._askers:
+                    continue
+                members = self._members.get(ident)
+                known = set_id in self._state.sets
+                if members is None or not known or set_id in changes.sets:
+                    stale |= self._askers[ident] if (members is None) == known else set()
+                    self._refill(ident)
+                    if members and known and _shape(members) != _shape(self._members[ident]):
+                        stale |= self._askers[ident]
+                    continue
+                before = _shape(members)
+                delta = changes.members[set_id]
+                self._effects(members, members.change(delta.added, delta.removed))
+                if _shape(members) != before:
+                    stale |= self._askers[ident]
+        return stale
+
+    def _refill(self, ident: tuple[SetId, Use]) -> None:
+        """Begin a set anew from the state (None in the state: forget it)."""
+        set_id, use = ident
+        self._members.pop(ident, None)
+        if set_id not in self._state.sets:
+            return
+        members = self._members[ident] = MemberSet(set_id, use)
+        effects = members.change(self._state.sets[set_id], ())
+        for version in (4, 6):
+            for spec in (members.exact(version), members.wide(version)):
+                if spec in members.specs(version):
+                    self._inet.put_set(spec)
+                    present = {key: None for key, there in effects.get(spec.name, {}).items() if there}
+                    self._inet.put_elements(spec.name, present)
+
+    def _effects(self, members: MemberSet, effects: dict[str, dict[Key, bool]]) -> None:
+        for version in (4, 6):
+            for spec in members.specs(version):
+                self._inet.put_set(spec)
+        for name, elements in effects.items():
+            if name not in self._inet.content.sets:
+                continue
+            for key, present in elements.items():
+                if present:
+                    self._inet.put_element(name, key)
+                else:
+                    self._inet.drop_element(name, key)
+
+    def _asked(self, set_id: SetId, use: Use, version: int) -> Sequence[SetSpec] | None:
+        ident: tuple[SetId, Use] = (set_id, use)
+        if self._writing is not None:
+            self._asks.setdefault(self._writing, set()).add(ident)
+            self._askers[ident].add(self._writing)
+        if ident not in self._members:
+            self._refill(ident)
+        members = self._members.get(ident)
+        return None if members is None else members.specs(version)
+
+    def _place(self, key: EndpointKey, endpoint: WantedEndpoint | None) -> None:
+        self.refused.pop(key, None)
+        if endpoint is not None and not self.settings.is_tap(endpoint.interface):
+            prefixes = ", ".join(self.settings.tap_prefixes)
+            self.refused[key] = f"interface {endpoint.interface!r} begins with none of {prefixes}"
+            endpoint = None
+        new = list(claims(endpoint)) if endpoint else []
+        lists = [policy_list(endpoint, direction) for direction in _DIRECTIONS] if endpoint else []
+        if endpoint:
+            name = ifname(endpoint.interface)
+            new += [Claim(base.INET, _MAPS[wanted.direction], name, jump(wanted.name)) for wanted in lists]
+        for wanted in self._lists_of.pop(key, []):
+            self._users[wanted].discard(key)
+        for wanted in lists:
+            self._users[wanted].add(key)
+            if wanted not in self._rendered:
+                self._write(wanted)
+        if lists:
+            self._lists_of[key] = lists
+        self._claim(key, new)
+
+    def _claim(self, owner: EndpointKey, new: list[Claim]) -> None:
+        old = self._claims.pop(owner, [])
+        for claim in old:
+            self._claimed[claim.table.family, claim.spec.name, claim.key].pop(owner, None)
+        for claim in new:
+            self._claimed[claim.table.family, claim.spec.name, claim.key][owner] = claim.value
+        for claim in (*old, *new):
+            claimants = self._claimed.get((claim.table.family, claim.spec.name, claim.key))
+            draft = self._drafts[claim.table]
+            if claimants:
+                draft.put_element(claim.spec.name, claim.key, min(claimants.values(), key=repr))
+            else:
+                self._claimed.pop((claim.table.family, claim.spec.name, claim.key), None)
+                draft.drop_element(claim.spec.name, claim.key)
+        if new:
+            self._claims[owner] = new
+
+    def _write(self, wanted: PolicyList) -> None:
+        self._forget(wanted)
+        self._writing, self._asks[wanted] = wanted, set()
+        rendered = self._rendered[wanted] = self._writer.write(wanted)
+        self._writing = None
+        for key in self._mentions(wanted):
+            self._lists_with_policy[key].add(wanted)
+        for spec, elements in rendered.sets.items():
+            self._literal_users[spec.name].add(wanted)
+            self._inet.put_set(spec)
+            self._inet.put_elements(spec.name, elements)
+        self._inet.put_chain(rendered.chain)
+        if rendered.next is not None:
+            self._parents[rendered.next].add(wanted)
+            if rendered.next not in self._rendered:
+                self._write(rendered.next)
+
+    def _mentions(self, wanted: PolicyList) -> Iterable[PolicyKey | str]:
+        yield from wanted.tiers[0].policies if wanted.tiers else map(_profile, wanted.profiles)
+
+    def _forget(self, wanted: PolicyList) -> None:
+        """Undo the book-keeping of a written list; its objects stay until `_sweep` or the next write."""
+        rendered = self._rendered.pop(wanted, None)
+        if rendered is None:
+            return
+        for key in self._mentions(wanted):
+            self._lists_with_policy[key].discard(wanted)
+        for spec in rendered.sets:
+            self._literal_users[spec.name].discard(wanted)
+        for ident in self._asks.pop(wanted, set()):
+            self._askers[ident].discard(wanted)
+        if rendered.next is not None:
+            self._parents[rendered.next].discard(wanted)
+
+    def _sweep(self) -> None:
+        """Drop what nobody uses any more: chains first, then the sets that only they asked."""
+        unused = [wanted for wanted in self._rendered if not self._used(wanted)]
+        while unused:
+            for wanted in unused:
+                self._forget(wanted)
+                self._inet.drop_chain(wanted.name)
+            unused = [wanted for wanted in self._rendered if not self._used(wanted)]
+        for name in [name for name, users in self._literal_users.items() if not users]:
+            del self._literal_users[name]
+            self._inet.drop_set(name)
+        for ident in [ident for ident, askers in self._askers.items() if not askers]:
+            del self._askers[ident]
+            self._members.pop(ident, None)
+            self._drop_member_sets(ident)
+        for ident in self._askers:
+            self._drop_unasked(ident)
+
+    def _used(self, wanted: PolicyList) -> bool:
+        return bool(self._users.get(wanted) or self._parents.get(wanted))
+
+    def _drop_member_sets(self, ident: tuple[SetId, Use]) -> None:
+        gone = MemberSet(*ident)
+        for version in (4, 6):
+            self._inet.drop_set(gone.exact(version).name)
+            self._inet.drop_set(gone.wide(version).name)
+
+    def _drop_unasked(self, ident: tuple[SetId, Use]) -> None:
+        members = self._members.get(ident)
+        if members is None:
+            self._drop_member_sets(ident)
+            return
+        for version in (4, 6):
+            wide = members.wide(version)
+            if wide.name in self._inet.content.sets and not members.has_networks(version):
+                self._inet.drop_set(wide.name)
+
+
+def _shape(members: MemberSet) -> tuple[bool, bool]:
+    return members.has_networks(4), members.has_networks(6)
+
+
+def _profile(name: str) -> str:
+    return f"profile {name}"

@@ -1,0 +1,48 @@
+"""What the renderer must be told: the firewall's share of FelixConfiguration, checked and converted by the
+caller."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from calico_openstack.model.net import Net
+
+INET_TABLE = "calico"
+BOOT_TABLE = "calico-boot"
+
+
+class Service(NamedTuple):
+    address: Net
+    port: int
+
+
+class RulesetSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Upstream parameter names in brackets.
+
+    `tap_prefixes` [InterfacePrefix]: interfaces with such a name belong to guests, and pass nothing unless
+    an endpoint owns them. `endpoint_to_host` [DefaultEndpointToHostAction]: for packets to the host that
+    the guest's egress policy allows. `deny` [NftablesFilterDenyAction]. `dhcp`, `dns`: guests may ask the
+    host (upstream: always in OpenStack). `metadata` [MetadataAddr, MetadataPort]: destination of
+    169.254.169.254:80, None for no translation. `metadata_proxy`: our own proxy listens on
+    169.254.169.254:80 and [fe80::a9fe:a9fe]:80 instead. `allow_vxlan` [AllowVXLANPacketsFromWorkloads],
+    `allow_ipip` [AllowIPIPPacketsFromWorkloads], `vxlan_port` [VXLANPort], `drop_invalid` [not
+    DisableConntrackInvalidCheck], `log_prefix` [LogPrefix].
+    """
+
+    tap_prefixes: tuple[str, ...] = ("tap",)
+    endpoint_to_host: Literal["drop", "accept", "return"] = "drop"
+    deny: Literal["drop", "reject"] = "drop"
+    dhcp: bool = True
+    dns: bool = True
+    metadata: Service | None = None
+    metadata_proxy: bool = False
+    allow_vxlan: bool = False
+    allow_ipip: bool = False
+    vxlan_port: int = 4789
+    drop_invalid: bool = True
+    log_prefix: str = "calico-packet"
+
+    def is_tap(self, interface: str) -> bool:
+        return interface.startswith(self.tap_prefixes)

@@ -1,0 +1,121 @@
+"""The statements of a rule: a condition lets the packet go on to the next statement, an action does
+something.
+
+Kept to what we use, so that each has exactly one text, one netlink form and one meaning in the packet
+walker. Nothing is implied: a rule about ports or addresses states the protocol and the family itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from calico_openstack.felix.ruleset.fields import Field
+
+ESTABLISHED, RELATED, INVALID, NEW, UNTRACKED = 2, 4, 1, 8, 64
+"""Bits of conntrack's state (NF_CT_STATE_BIT)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equal:
+    """The field is (`negate`: is not) `value`. A value shorter than an interface name matches names that
+    begin with it."""
+
+    field: Field
+    value: bytes
+    negate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """The address is (not) in the network of `length` bits."""
+
+    field: Field
+    address: bytes
+    length: int
+    negate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The value is (not) in the range, both ends included."""
+
+    field: Field
+    first: bytes
+    last: bytes
+    negate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InSet:
+    """The fields together are (not) an element of the named set. A field that the packet lacks matches
+    neither way."""
+
+    fields: tuple[Field, ...]
+    name: str
+    negate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CtState:
+    """Conntrack's state is one of `states` (bits)."""
+
+    states: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByMap:
+    """Do what the verdict map says for the fields; go on when it says nothing."""
+
+    fields: tuple[Field, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    kind: Literal["accept", "drop", "return", "jump", "goto"]
+    chain: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse with ICMP(v6) port unreachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Write a kernel log line of level info; `prefix` as given."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dnat:
+    """Send to one address and port."""
+
+    version: int
+    address: bytes
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class NatByMap:
+    """Translate the destination (`dnat`) or source (`snat`) to what the map gives for the fields."""
+
+    kind: Literal["dnat", "snat"]
+    version: int
+    fields: tuple[Field, ...]
+    name: str
+
+
+Statement = Equal | Within | Between | InSet | CtState | ByMap | Verdict | Reject | Log | Dnat | NatByMap
+
+ACCEPT, DROP, RETURN = Verdict("accept"), Verdict("drop"), Verdict("return")
+
+
+def jump(chain: str) -> Verdict:
+    return Verdict("jump", chain)
+
+
+def goto(chain: str) -> Verdict:
+    return Verdict("goto", chain)
