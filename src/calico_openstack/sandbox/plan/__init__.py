@@ -2,8 +2,8 @@
 
     controller namespace ── etcd ──────────┬── BGP peers
              │                             ├── h1..hN agents ──────────────┐
-             ├── MariaDB ── Keystone ──────┴── Neutron API ── periodic ────┴── agents alive ── networks, groups ──
-             guests └ (template, first time only)
+             ├── MariaDB ── Keystone ──────┴── Neutron API ── networks ────┴── agents alive ── guests
+             └── (template, first time only)
     fabric ── fabric router
     h1..hN namespace
 

@@ -63,14 +63,16 @@ project_domain_id = default
 service_token_roles_required = true
 memcache_security_strategy = None
 """
-_ML2 = """\
+_ML2 = f"""\
 [ml2]
 type_drivers = local,flat
 tenant_network_types = local
 mechanism_drivers = calico
-extension_drivers =
-port_security,qos,dns_domain_ports,uplink_status_propagation,data_plane_status,tag_ports_during_bulk_creation
-[ml2_type_flat] flat_networks = * [securitygroup] enable_security_group = true
+extension_drivers = {EXTENSION_DRIVERS}
+[ml2_type_flat]
+flat_networks = *
+[securitygroup]
+enable_security_group = true
 """
 # Binding calls need Nova's service role; without Keystone nobody has roles.
 _LIGHT_POLICY = '"service_api": "role:service or is_admin:True"\n'
