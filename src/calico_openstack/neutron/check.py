@@ -49,19 +49,33 @@ class Check:
         self._parts = parts
         self._synchroniser = parts.synchroniser
 
-    def run(self) -> None:
+    def run(self, patience: float = 2.0) -> None:
+        """Compare, look again at what differs after `patience` seconds (a change may be on its way), repair the rest."""
         differences = self.differences()
-        if differences.wrong:
+        wrong = differences.wrong
+        if wrong:
+            time.sleep(patience)
+            wrong = self._still(wrong)
+        if wrong:
             LOG.warning(
                 "etcd differs from the database in %d of %d objects (%.1f s); writing them: %s",
-                len(differences.wrong),
+                len(wrong),
                 differences.compared,
                 differences.seconds,
-                ", ".join(f"{ref.kind} {ref.id}" for ref in list(differences.wrong)[:10]),
+                ", ".join(f"{ref.kind} {ref.id}" for ref in list(wrong)[:10]),
             )
-            self._parts.background.owe(differences.wrong)
+            self._parts.background.owe(wrong)
         else:
             LOG.info("etcd agrees with the database: %d objects, %.1f s", differences.compared, differences.seconds)
+
+    def _still(self, changes: Changes) -> dict[Ref, frozenset[Slot]]:
+        refs, wrong = sorted(changes), {}
+        for at in range(0, len(refs), 50):
+            some = {ref: changes[ref] for ref in refs[at : at + 50]}
+            keys = self._synchroniser.keys(some)
+            stored = self._parts.client.get_many(sorted(keys)).items
+            wrong.update(self._compare(some, stored))
+        return wrong
 
     def differences(self) -> Differences:
         """What a repair would write. etcd is read first: what changes meanwhile is only looked at once more."""

@@ -153,6 +153,11 @@ class Synchroniser:
         }
         return documents, policies
 
+    def keys(self, changes: Changes) -> set[str]:
+        """Every key that these objects have or may have had, by the database as it is now."""
+        documents, _ = self.translate(changes, Outcome())
+        return set(self._first_keys(changes)).union(*(own.keys for own in documents.values()))
+
     def operations(
         self, wanted: Iterable[Wanted], absent: Iterable[str], stored: Mapping[str, Any]
     ) -> list[tuple[Unchanged, Operation]]:

@@ -19,7 +19,8 @@ import pytest
 
 from calico_openstack.etcd.blocking import BlockingClient
 from calico_openstack.etcd.values import EtcdSettings
-from calico_openstack.model.keys import HostStatusKey
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.keys import EndpointStatusKey, HostStatusKey
 from calico_openstack.testing.etcd_server import EtcdServer, free_port
 
 BINARIES = Path(sys.executable).parent
@@ -175,6 +176,9 @@ class Neutron:
     def keys(self, prefix: str) -> list[str]:
         return [item.key for item in self.client.snapshot(prefix).items]
 
+    def wait(self, check: Callable[[], Any], limit: float = 30.0, what: str = "") -> Any:
+        return eventually(check, limit, what)
+
     def felix_lives(self, host: str) -> None:
         """What a Felix does every 30 seconds; binding needs it."""
         status = {"time": "2026-11-21T02:00:00Z", "uptime": 1.5, "first_update": True}
@@ -183,6 +187,87 @@ class Neutron:
             lambda: any(agent["host"] == host and agent["alive"] for agent in self.get("agents")["agents"]),
             what=f"agent row of {host}",
         )
+
+
+HOST = "compute-01"
+OTHER_HOST = "compute-02"
+DEVICE = "8f3d2c1a-4b5e-4f60-9a7b-0c1d2e3f4a5b"
+
+
+def esc(text: str) -> str:
+    return text.replace("-", "--")
+
+
+class Cloud:
+    """A network with both families, a security group, two live hosts; and where their documents should be."""
+
+    host, other_host, device = HOST, OTHER_HOST, DEVICE
+
+    def __init__(self, neutron: Neutron) -> None:
+        self.neutron = neutron
+        for host in (HOST, OTHER_HOST):
+            neutron.felix_lives(host)
+        self.network = neutron.create("network", name="calico net")
+        self.v4 = neutron.create(
+            "subnet",
+            network_id=self.network["id"],
+            ip_version=4,
+            cidr="10.65.0.0/24",
+            dns_nameservers=["192.0.2.53"],
+            host_routes=[{"destination": "203.0.113.0/24", "nexthop": "10.65.0.1"}],
+        )
+        self.v6 = neutron.create(
+            "subnet",
+            network_id=self.network["id"],
+            ip_version=6,
+            cidr="2001:db8:a41::/64",
+            gateway_ip="2001:db8:a41::1",
+            ipv6_ra_mode="slaac",
+            ipv6_address_mode="slaac",
+        )
+        self.group = neutron.create("security_group", name="web tier!")
+
+    def port(self, **values: Any) -> Any:
+        """A port of a guest, bound to `HOST` unless said otherwise."""
+        given = {
+            "network_id": self.network["id"],
+            "device_owner": "compute:nova",
+            "device_id": DEVICE,
+            "binding:host_id": HOST,
+            "security_groups": [self.group["id"]],
+        }
+        return self.neutron.create("port", **(given | values))
+
+    def endpoint_path(self, port_id: str, host: str = HOST, device: str = DEVICE) -> str:
+        name = f"{esc(host)}-openstack-{esc(device)}-{esc(port_id)}"
+        return f"/calico/resources/v3/projectcalico.org/workloadendpoints/openstack/{name}"
+
+    def migration_path(self, port_id: str, host: str) -> str:
+        return self.endpoint_path(port_id, host).replace("workloadendpoints", "livemigrations")
+
+    def policy_path(self, group_id: str) -> str:
+        return f"/calico/resources/v3/projectcalico.org/networkpolicies/openstack/ossg.default.{group_id}"
+
+    def endpoint(self, port_id: str, host: str = HOST, device: str = DEVICE) -> Any:
+        return self.neutron.document(self.endpoint_path(port_id, host, device))
+
+    def policy(self, group_id: str) -> Any:
+        return self.neutron.document(self.policy_path(group_id))
+
+    def felix_says(self, status: str | None, port_id: str, host: str = HOST, device: str = DEVICE) -> None:
+        key = EndpointStatusKey(None, EndpointKey("openstack", host, "openstack", device, port_id)).path
+        if status is None:
+            self.neutron.client.delete(key)
+        else:
+            self.neutron.client.put(key, json.dumps({"status": status}).encode())
+
+    def status(self, port_id: str) -> str:
+        return str(self.neutron.get(f"ports/{port_id}")["port"]["status"])
+
+
+@pytest.fixture(scope="module")
+def cloud(neutron: Neutron) -> Cloud:
+    return Cloud(neutron)
 
 
 @pytest.fixture(scope="session")
