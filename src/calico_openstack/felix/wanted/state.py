@@ -1,9 +1,10 @@
 """The meeting room: what this host should look like, and how that changes.
 
-`calc` ends here and the targets (`ruleset`, routes, neighbours, sysctls, status) begin here; neither imports the other.
-Selectors have become set ids; everything else is concrete. `Changes` lists one batch in dependency order, which is the
-contract of this room: sets come before the policies that name them, policies and profiles before the endpoints that use
-them, and removal goes the other way round. Applying the same changes twice, or a removal of something unknown, is harmless.
+`calc` ends here and the targets (`ruleset`, routes, neighbours, sysctls, status) begin here; neither imports the
+other. Selectors have become set ids; everything else is concrete. `Changes` lists one batch in dependency order,
+which is the contract of this room: sets come before the policies that name them, policies and profiles before the
+endpoints that use them, and removal goes the other way round. Applying the same changes twice, or a removal of
+something unknown, is harmless.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ Member = Net | PortMember
 class WantedMatch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """As `model.policy.Match`, with selectors and named ports replaced by set ids.
 
-    `sets`: the address must be in every one. `not_sets`: in none. `port_sets`: address, protocol and port must be in one
-    of them OR the port must be in `ports` (a rule may mix names and numbers). `not_port_sets`: in none.
+    `sets`: the address must be in every one. `not_sets`: in none. `port_sets`: address, protocol and port must be in
+    one of them OR the port must be in `ports` (a rule may mix names and numbers). `not_port_sets`: in none.
     """
 
     nets: tuple[Net, ...] = ()
@@ -82,7 +83,8 @@ class WantedProfile(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class WantedTier(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The policies of one tier that apply to an endpoint, in order, per direction.
 
-    A direction without policies skips the tier. At the end of a direction with policies: deny, or go on if `default_pass`.
+    A direction without policies skips the tier. At the end of a direction with policies: deny, or go on if
+    `default_pass`.
     """
 
     name: str

@@ -1,0 +1,62 @@
+"""What others, and we ourselves, do to links, routes and neighbours: one subscribed socket, drained by the apply thread.
+
+Events only say what to look at again. Lost events (ENOBUFS) mean: look at everything again. Needs CAP_NET_ADMIN only
+for its large buffer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from calico_openstack.netlink import rtnl
+from calico_openstack.netlink.rtnl_links import LinkEvent, read_link
+from calico_openstack.netlink.rtnl_neighbours import NeighbourEvent, read_neighbour
+from calico_openstack.netlink.rtnl_routes import RouteEvent, read_route
+from calico_openstack.netlink.socket import ROUTE, NetlinkSocket, Overrun
+from calico_openstack.netlink.wire import Message
+
+_GROUPS = (rtnl.GROUP_LINK, rtnl.GROUP_NEIGH, rtnl.GROUP_IPV4_ROUTE, rtnl.GROUP_IPV6_ROUTE)
+
+
+@dataclass(slots=True)
+class Happened:
+    """Events since the last look, in order within each kind. `lost`: there were more."""
+
+    links: list[LinkEvent] = field(default_factory=list)
+    routes: list[RouteEvent] = field(default_factory=list)
+    neighbours: list[NeighbourEvent] = field(default_factory=list)
+    lost: bool = False
+
+    def take(self, message: Message) -> None:
+        if (link := read_link(message)) is not None:
+            self.links.append(link)
+        elif (route := read_route(message)) is not None:
+            self.routes.append(route)
+        elif (neighbour := read_neighbour(message)) is not None:
+            self.neighbours.append(neighbour)
+
+
+class KernelEvents:
+    """The subscription; it begins when this is made, so what is listed afterwards cannot be missed."""
+
+    def __init__(self) -> None:
+        self._socket = NetlinkSocket(ROUTE, groups=_GROUPS, buffer=8 << 20)
+
+    def fileno(self) -> int:
+        """Readable when something happened."""
+        return self._socket.fileno()
+
+    def drain(self) -> Happened:
+        """What happened since the last call. Does not block."""
+        happened = Happened()
+        while True:
+            try:
+                for message in self._socket.receive():
+                    happened.take(message)
+            except Overrun:
+                happened.lost = True
+                continue
+            return happened
+
+    def close(self) -> None:
+        self._socket.close()

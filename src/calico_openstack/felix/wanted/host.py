@@ -1,0 +1,106 @@
+"""What an endpoint wants of the host beside the firewall: routes, permanent neighbours, sysctls of its tap.
+
+Pure: an endpoint, the host's settings and nothing else. Whether the tap exists, and with which index, is the caller's
+knowledge; these wishes hold for any tap that carries.
+
+Addresses get a route of full length each, allowed address pairs that are networks one of their own length, floating
+IPs one as well. Neighbours are permanent, in both families: dnsmasq injects ordinary entries when it answers a DHCP
+request, and a guest with `arp_ignore=2` never answers the host (upstream: IPv4 only). A network has no neighbour, the
+guest must answer for its members itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from calico_openstack.felix.wanted.state import WantedEndpoint
+from calico_openstack.model.net import Net
+
+
+class HostRules(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings that decide it, upstream's names in brackets.
+
+    `ipv6` [Ipv6Support]; `metric4`, `metric6` [IPv4NormalRoutePriority, IPv6NormalRoutePriority]; `protocol`
+    [DeviceRouteProtocol]; `source4`, `source6` [DeviceRouteSourceAddress(IPv6)]; `program_routes` [not
+    RouteSyncDisabled]; `rp_filter` is the host's `net.ipv4.conf.default.rp_filter`.
+    """
+
+    ipv6: bool = True
+    metric4: int = 1024
+    metric6: int = 1024
+    protocol: int = 3
+    source4: Net | None = None
+    source6: Net | None = None
+    program_routes: bool = True
+    rp_filter: str = "1"
+
+    def metric(self, version: int) -> int:
+        return self.metric4 if version == 4 else self.metric6
+
+    def source(self, version: int) -> Net | None:
+        return self.source4 if version == 4 else self.source6
+
+
+class Sysctl(NamedTuple):
+    """A file below `/proc/sys/net/` and what it should say. `required`: without it the endpoint is not up."""
+
+    path: str
+    value: str
+    required: bool = True
+
+
+class HostWants(NamedTuple):
+    """What one endpoint wants of its tap."""
+
+    routes: tuple[Net, ...] = ()
+    neighbours: tuple[tuple[Net, str], ...] = ()
+    sysctls: tuple[Sysctl, ...] = ()
+
+
+NOTHING = HostWants()
+
+
+def host_wants(endpoint: WantedEndpoint, rules: HostRules) -> HostWants:
+    """The wishes of one endpoint."""
+    targets = dict.fromkeys((*endpoint.addresses, *(nat.external for nat in endpoint.nats)))
+    nets = tuple(net for net in targets if net.version == 4 or rules.ipv6)
+    mac = endpoint.mac
+    return HostWants(
+        routes=nets if rules.program_routes else (),
+        neighbours=tuple((net, mac) for net in nets if net.is_host) if mac else (),
+        sysctls=tap_sysctls(endpoint.interface, rules, may_spoof=bool(endpoint.spoof)),
+    )
+
+
+def tap_sysctls(interface: str, rules: HostRules, may_spoof: bool = False) -> tuple[Sysctl, ...]:
+    """The sysctls of a tap, as upstream sets them (felix/dataplane/linux/endpoint_mgr.go), without `proxy_ndp`.
+
+    The kernel's proxy NDP answers only for entries that nobody makes; an IPv6 guest's router is the tap's link-local
+    address. `proxy_arp` is what the guest relies on: it believes that its whole subnet is on the link.
+    """
+    ipv4 = f"ipv4/conf/{interface}"
+    wanted = [
+        # A guest must not configure the host. The file is missing if the kernel has no IPv6.
+        Sysctl(f"ipv6/conf/{interface}/accept_ra", "0", required=False),
+        # The metadata service may be translated to 127.0.0.1.
+        Sysctl(f"{ipv4}/route_localnet", "1"),
+        Sysctl(f"ipv4/neigh/{interface}/proxy_delay", "0", required=False),
+        Sysctl(f"{ipv4}/proxy_arp", "1"),
+        Sysctl(f"{ipv4}/forwarding", "1"),
+        Sysctl(f"{ipv4}/rp_filter", "0" if may_spoof else rules.rp_filter),
+    ]
+    if rules.ipv6:
+        wanted.append(Sysctl(f"ipv6/conf/{interface}/forwarding", "1"))
+    return tuple(wanted)
+
+
+def global_sysctls(ipv6: bool, forwarding: bool) -> tuple[Sysctl, ...]:
+    """The host's own sysctls [IPForwarding, Ipv6Support]; flow accounting is for conntrack's users and may be missing."""
+    wanted = [Sysctl("netfilter/nf_conntrack_acct", "1", required=False)]
+    if forwarding:
+        wanted.append(Sysctl("ipv4/ip_forward", "1"))
+        if ipv6:
+            wanted.append(Sysctl("ipv6/conf/all/forwarding", "1"))
+    return tuple(wanted)
