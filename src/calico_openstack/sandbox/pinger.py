@@ -71,6 +71,10 @@ class Pinger:
         self.result = PingResult(len(self._sent), len(self._came), duplicates, lost, self._silence)
 
     @property
+    def sent(self) -> int:
+        return len(self._sent)
+
+    @property
     def received(self) -> int:
         """Replies so far, for a test that wants to begin when the ping flows."""
         return len(self._came)
