@@ -110,14 +110,29 @@ class Dnsmasq:
                 log.info("dnsmasq.reload", server=self.name, hosts=hosts.count("\n"))
             return any(changed)
 
-            async def _take_over(self) -> process.Process | None: found = process.find(self._place.pid, self._command)
-            if found is None: return None known = self._recorded() same = known is not None and (known.pid,
-            known.started) == (found.pid, found.started) if known is None or not same or not process.runs(found,
-            self._command): log.info("dnsmasq.replace", server=self.name, pid=found.pid, reason="other command line or
-            unknown leases") await found.end() found.close() return None self._ledger = Ledger(dict(known.owners)) if
-            self._ledger.moved(self._owners or {}): await found.end() found.close() return None self._process = found
-            if self._ledger.note(self._owners or {}): self._remember() found.send(signal.SIGHUP)
-            log.info("dnsmasq.taken_over", server=self.name, pid=found.pid) self.running.set() return found
+    async def _take_over(self) -> process.Process | None:
+        found = process.find(self._place.pid, self._command)
+        if found is None:
+            return None
+        known = self._recorded()
+        if not self._is_ours(found, known):
+            log.info("dnsmasq.replace", server=self.name, pid=found.pid, reason="other command line or unknown leases")
+            await found.end()
+            found.close()
+            return None
+        assert known is not None
+        self._process, self._ledger = found, Ledger(dict(known.owners))
+        if self._ledger.note(self._owners or {}):
+            self._remember()
+        found.send(signal.SIGHUP)
+        log.info("dnsmasq.taken_over", server=self.name, pid=found.pid)
+        self.running.set()
+        return found
+
+    def _is_ours(self, found: process.Process, known: Instance | None) -> bool:
+        if known is None or (known.pid, known.started) != (found.pid, found.started):
+            return False
+        return process.runs(found, self._command) and not Ledger(known.owners).moved(self._owners or {})
 
     async def _start(self) -> process.Process:
         # Before the first `apply` it serves by the files of a former agent, whose owners the record knows.

@@ -34,7 +34,7 @@ def owners6(grants: Iterable[Grant], ifindexes: Mapping[str, int]) -> dict[str, 
 
 @dataclass(slots=True)
 class Ledger:
-    """All owners since the server started. An address that is no longer granted keeps its last owner: so does dnsmasq."""
+    """All owners since the server started. An address no longer granted keeps its last owner: so does dnsmasq."""
 
     owners: dict[str, str] = field(default_factory=dict)
 

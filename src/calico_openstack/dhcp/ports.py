@@ -147,7 +147,7 @@ def _port(
 
 
 def _names(endpoint: Endpoint, subject: str, address: Net) -> tuple[str, str, list[Problem]]:
-    """Host name and domain from the port's DNS assignment; Neutron's own default where there is none, or no good one."""
+    """Host name and domain from the port's DNS assignment; Neutron's default where there is none, or no good one."""
     default = default_hostname(address)
     if not endpoint.fqdn:
         return default, "", []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 
 class Process:
-    """One running process. `close` when done; `started` tells two lives of one number apart (clock ticks since boot)."""
+    """One running process. `close` when done; `started` (clock ticks since boot) tells two lives of one pid apart."""
 
     def __init__(self, pid: int) -> None:
         """ProcessLookupError if there is no such process."""

@@ -44,7 +44,7 @@ class RouterAdvertiser:
         self.sent = 0
 
     def set(self, wanted: Mapping[str, Advertisement], links: Mapping[str, Link]) -> None:
-        """Advertise exactly this from now on, on those of the taps that are up. Taps that do not change are not disturbed."""
+        """Advertise exactly this from now on, on the taps that are up. Taps that do not change are not disturbed."""
         now = time.monotonic()
         ready = {tap: links[tap] for tap in wanted if tap in links and links[tap].up}
         for tap in [tap for tap in self._wanted if tap not in ready]:

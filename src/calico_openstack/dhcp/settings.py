@@ -43,7 +43,7 @@ def read_settings(path: str | Path) -> DhcpSettings:
     if closed is not None and closed != directory.resolve():
         raise SettingsError(
             f"{file.path}: [calico] dhcp_state_dir = {str(directory)!r}: {closed} is closed to others, and "
-            f"dnsmasq, which does not run as root, could not read its files; chmod o+x {closed}, or choose another directory"
+            f"dnsmasq, which does not run as root, could not read its files; chmod o+x {closed}, or choose another one"
         )
     return DhcpSettings(
         calico=calico_options(file),
