@@ -146,8 +146,8 @@ class Election:
 
     def _renew(self, term: Leadership) -> None:
         sent = self._clock()
-        # Half the time to expiry: a call that hangs must leave room for another try.
-        limit = max(0.5, (term.valid_until - sent) / 2)
+        # At most half the time that is left: a call that hangs must leave room for another try.
+        limit = min(self._client.settings.timeout, max(0.5, (term.valid_until - sent) / 2))
         self._client.keep_alive(term.lease, timeout=limit)
         if not self._client.txn([term.fence], [], timeout=limit).succeeded:
             log.warning("election %s: the key is no longer ours", self._key)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from calico_openstack.etcd import errors, messages, wire
 from calico_openstack.etcd.errors import Compacted, EtcdError, PermissionDenied, Unavailable
 from calico_openstack.etcd.session import FIRST_PAUSE, LONGEST_PAUSE, Session
-from calico_openstack.etcd.steps import Close, Deliver, Fault, Now, Open, Pause, Receive, Steps
+from calico_openstack.etcd.steps import Close, Deliver, Fault, Now, Open, Outcome, Pause, Receive, Steps
 from calico_openstack.etcd.values import Event, WatchBatch
 from calico_openstack.etcd.wire import Message
 
@@ -53,10 +53,14 @@ class Feed:
         """Whether the server has confirmed every prefix on the present stream."""
         return not self._unconfirmed
 
-    def creates(self) -> tuple[Message, ...]:
-        """What to write to a new stream. Forgets what an old stream left unfinished."""
+    def interrupted(self) -> None:
+        """The stream is gone: what it left unfinished will come again, complete."""
         self._partial.clear()
         self._unconfirmed = set(self.prefixes)
+
+    def creates(self) -> tuple[Message, ...]:
+        """What to write to a new stream."""
+        self.interrupted()
         return tuple(
             wire.new(
                 "WatchRequest",
@@ -122,11 +126,16 @@ def watch(session: Session, prefixes: Sequence[str], start: int | Mapping[str, i
         endpoint = session.endpoints.pick(now)
         used = session.token
         try:
-            yield from _stream(session, feed, endpoint, about)
+            outcome = yield from session.sign_in(endpoint, CREATE_TIMEOUT)
+            used = session.token
+            if not isinstance(outcome, Fault):
+                outcome = yield Open(endpoint, feed.creates(), used or "")
+            yield from _stream(session, feed, endpoint, about, outcome)
         except EtcdError as error:
             now = (yield Close()).now
             if feed.confirmed:
                 pause, renewed = FIRST_PAUSE, False
+            feed.interrupted()
             # etcd 3.4 calls an expired token "permission denied" when a watch is created.
             if isinstance(error, PermissionDenied | errors.Unauthenticated):
                 if renewed or session.settings.username is None:
@@ -142,11 +151,8 @@ def watch(session: Session, prefixes: Sequence[str], start: int | Mapping[str, i
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def _stream(session: Session, feed: Feed, endpoint: str, about: str) -> Steps[None]:
-    """One stream from opening to its end, which is always an error."""
-    outcome = yield from session.sign_in(endpoint, CREATE_TIMEOUT)
-    if not isinstance(outcome, Fault):
-        outcome = yield Open(endpoint, feed.creates(), session.token or "")
+def _stream(session: Session, feed: Feed, endpoint: str, about: str, outcome: Outcome) -> Steps[None]:
+    """What comes over one stream, from `outcome` of its opening to its end, which is always an error."""
     announced = False
     while not isinstance(outcome, Fault):
         outcome = yield Receive(None if feed.confirmed else CREATE_TIMEOUT)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from calico_openstack.etcd import errors, wire
 from calico_openstack.etcd.errors import EtcdError, Unavailable
-from calico_openstack.etcd.steps import Call, Fault, Now, Outcome, Pause, Reply, Steps
+from calico_openstack.etcd.steps import Call, Now, Outcome, Pause, Reply, Steps
 from calico_openstack.etcd.values import EtcdSettings
 from calico_openstack.etcd.wire import Message, Method
 
@@ -73,8 +73,11 @@ class Session:
         pause, tried, renewed = FIRST_PAUSE, 0, False
         while True:
             endpoint = self.endpoints.pick(now)
+            share = self._share(deadline - now, tried)
+            outcome = yield from self.sign_in(endpoint, share)
             used = self.token
-            outcome = yield from self._attempt(endpoint, method, request, self._share(deadline - now, tried))
+            if isinstance(outcome, Reply):
+                outcome = yield Call(endpoint, method, request, used or "", share)
             now = outcome.now
             if isinstance(outcome, Reply):
                 self.endpoints.succeeded(endpoint)
@@ -116,12 +119,6 @@ class Session:
         """Forget the token, unless somebody else has renewed it since."""
         if self.token == token and self.settings.username is not None:
             self.token = None
-
-    def _attempt(self, endpoint: str, method: Method, request: Message, timeout: float) -> Steps[Outcome]:
-        outcome = yield from self.sign_in(endpoint, timeout)
-        if isinstance(outcome, Fault):
-            return outcome
-        return (yield Call(endpoint, method, request, self.token or "", timeout))
 
     def _share(self, remaining: float, tried: int) -> float:
         """Time for one attempt: leave some for the endpoints not yet tried, as a frozen one eats all it is given."""

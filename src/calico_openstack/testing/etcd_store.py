@@ -90,7 +90,8 @@ class EtcdStore:
 
     def events(self, revision: int, start: bytes, end: bytes) -> Iterator[Message]:
         """The events of one revision within a range of keys."""
-        for event in self._history[revision - self._first]:
+        # Revision 1 is the empty store.
+        for event in self._history[revision - self._first] if revision >= self._first else ():
             if start <= event.kv.key and (end == b"\0" or event.kv.key < end):
                 yield event
 
