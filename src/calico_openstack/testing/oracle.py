@@ -1,0 +1,122 @@
+"""The naive oracle: a host's wanted state and a flow's verdict, recomputed from all documents, slowly and obviously.
+
+Shares with the incremental graph only the names of sets (a set's name is its meaning) and the reading of rules into
+sets; who is in a set, which policies apply and in which order is found here by loops over everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from calico_openstack.felix.calc.referenced_sets import Definitions, resolve
+from calico_openstack.felix.wanted.state import (
+    Member,
+    PortMember,
+    Wanted,
+    WantedEndpoint,
+    WantedPolicy,
+    WantedProfile,
+    WantedTier,
+)
+from calico_openstack.model.endpoint import Endpoint, HostEndpoint
+from calico_openstack.model.intake import Absent, read
+from calico_openstack.model.policy import NetworkSet, Policy, Profile, Tier
+from calico_openstack.policy.state import State
+from calico_openstack.policy.verdict import applied_tiers
+
+
+def state_of(documents: Mapping[str, bytes]) -> State:
+    """What the documents say, after intake; stand-ins of broken policies included."""
+    state = State()
+    for path, value in documents.items():
+        found = read(path, value)
+        match found.stand_in if isinstance(found, Absent) else found.value:
+            case Endpoint() as endpoint:
+                state.endpoints[endpoint.key] = endpoint
+            case HostEndpoint() as host_endpoint:
+                state.host_endpoints[host_endpoint.name] = host_endpoint
+            case Policy() as policy:
+                state.policies[policy.key] = policy
+            case Profile() as profile:
+                state.profiles[profile.name] = profile
+            case Tier() as tier:
+                state.tiers[tier.name] = tier
+            case NetworkSet() as network_set:
+                state.network_sets[network_set.key] = network_set
+    return state
+
+
+def without_spoofing(state: State) -> State:
+    """The state as it is where WorkloadSourceSpoofing is off: endpoints that ask for it do not exist."""
+    kept = {key: endpoint for key, endpoint in state.endpoints.items() if not endpoint.spoof}
+    return State(kept, state.host_endpoints, state.policies, state.profiles, state.tiers, state.network_sets)
+
+
+def wanted_of(state: State, hostname: str) -> Wanted:
+    """What that host should have."""
+    local = {key: endpoint for key, endpoint in state.endpoints.items() if key.host == hostname}
+    owners: dict[str, Endpoint] = {}
+    # Upstream's order of endpoints that claim one interface: orchestrator, `<namespace>/<workload>`, endpoint.
+    for key in sorted(local, key=lambda k: (k.orchestrator, f"{k.namespace}/{k.workload}", k.endpoint), reverse=True):
+        owners[local[key].interface] = local[key]
+    wanted = Wanted()
+    definitions: Definitions = {}
+    for endpoint in owners.values():
+        wanted.endpoints[endpoint.key] = _endpoint(state, endpoint)
+    for endpoint in local.values():
+        labels = state.effective_labels(endpoint.labels, endpoint.profiles)
+        for policy in state.policies.values():
+            if policy.selector.matches(labels) and not (policy.staged or policy.do_not_track or policy.pre_dnat):
+                wanted.policies[policy.key] = WantedPolicy(
+                    key=policy.key,
+                    ingress=resolve(policy.ingress, definitions),
+                    egress=resolve(policy.egress, definitions),
+                )
+        for name in endpoint.profiles:
+            profile = state.profiles.get(name) or Profile(name=name)
+            wanted.profiles[name] = WantedProfile(
+                name=name,
+                ingress=resolve(profile.ingress, definitions) or (),
+                egress=resolve(profile.egress, definitions) or (),
+            )
+    for set_id, definition in definitions.items():
+        members: set[Member] = set()
+        for who in state.everyone():
+            if not definition.selector.matches(who.labels):
+                continue
+            if definition.port is None:
+                members.update(who.addresses)
+            else:
+                ports = {port.port for port in who.ports if (port.protocol, port.name) == definition.port}
+                members.update(PortMember(n, definition.port.protocol, p) for n in who.addresses for p in ports)
+        wanted.sets[set_id] = members
+    return wanted
+
+
+def _endpoint(state: State, endpoint: Endpoint) -> WantedEndpoint:
+    by_tier: dict[str, WantedTier] = {}
+    ingress = {tier.name: tier for tier in applied_tiers(state, endpoint, "ingress")}
+    egress = {tier.name: tier for tier in applied_tiers(state, endpoint, "egress")}
+    order = [*ingress, *(name for name in egress if name not in ingress)]
+    for name in order:
+        tier = ingress.get(name) or egress[name]
+        by_tier[name] = WantedTier(
+            name=name,
+            ingress=tuple(p.key for p in ingress[name].policies) if name in ingress else (),
+            egress=tuple(p.key for p in egress[name].policies) if name in egress else (),
+            default_pass=tier.default_pass,
+        )
+    known = [tier.name for tier in sorted(state.tiers.values(), key=lambda tier: (tier.order, tier.name))]
+    sequence = known + sorted(name for name in by_tier if name not in known)
+    return WantedEndpoint(
+        key=endpoint.key,
+        interface=endpoint.interface,
+        mac=endpoint.mac,
+        addresses=endpoint.addresses,
+        allowed_pairs=endpoint.allowed_pairs,
+        nats=endpoint.nats,
+        spoof=endpoint.spoof,
+        tiers=tuple(by_tier[name] for name in sequence if name in by_tier),
+        profiles=endpoint.profiles,
+        qos=endpoint.qos,
+    )
