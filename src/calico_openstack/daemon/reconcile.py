@@ -122,6 +122,7 @@ class Reconciler(Generic[K, V]):
             read = self._actual is None
             if read:
                 self._actual = dict(self.target.read())
+                self._forgive(self._actual)
                 changes = diff(self._wanted, self._actual)
             else:
                 changes = self._due(now)
@@ -134,8 +135,6 @@ class Reconciler(Generic[K, V]):
             return Report(failed=1)
         self.trouble.succeeded(self.target.name)
         self._learn(changes, failed, now)
-        if read:
-            self._forgive()
         return Report(len(changes.puts) + len(changes.deletes), len(failed), read)
 
     def wake_at(self) -> float | None:
@@ -184,9 +183,8 @@ class Reconciler(Generic[K, V]):
             elif self.failures.succeeded(key):
                 log.info("object.recovered", target=self.target.name, key=str(key))
 
-    def _forgive(self) -> None:
-        """After reading: a key that had failed and is right by now, by whatever hand, is no failure any more."""
-        actual = self._actual or {}
+    def _forgive(self, actual: Mapping[K, V]) -> None:
+        """A key that had failed and is found right, by whatever hand, is no failure any more."""
         for key, _ in self.failures:
             right = actual.get(key) == self._wanted[key] if key in self._wanted else key not in actual
             if right:
