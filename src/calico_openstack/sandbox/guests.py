@@ -110,18 +110,14 @@ class Guests:
             guest.timings.plugged = clock() - started
             self._until(lambda: self._status(guest) == "ACTIVE", limit, f"port of {guest.name} is ACTIVE", wanted.host)
             guest.timings.active = clock() - started
-            self._start_clients(guest, spec)
-            for version in (4, 6):
-                address = guest.v4 if version == 4 else guest.v6
-                if address is None:
-                    continue
-                self._until(
-                    lambda address=address: address in self.addresses(guest),  # type: ignore[misc]
-                    limit,
-                    f"guest {guest.name} has {address}",
-                    wanted.host,
-                )
-                setattr(guest.timings, "lease" if version == 4 else "address_v6", clock() - started)
+            if guest.v4 is not None:
+                self._ask_v4(guest)
+                self._until_address(guest, guest.v4, limit)
+                guest.timings.lease = clock() - started
+            if guest.v6 is not None:
+                self._ask_v6(guest, spec)
+                self._until_address(guest, guest.v6, limit)
+                guest.timings.address_v6 = clock() - started
         except BaseException:
             with contextlib.suppress(Exception):
                 self._clear(wanted.name, port["id"])
@@ -195,52 +191,32 @@ class Guests:
         for command in commands:
             _run(*command.split())
 
-    def _start_clients(self, guest: Booted, spec: Spec) -> None:
-        leases = self.layout.guest_directory(guest.name)
-        script = str(self.layout.guest_script)
-        if guest.v4 is not None:
-            retry = ("-t", "5", "-T", "1", "-A", "1")
-            argv = (
-                "udhcpc",
-                "-f",
-                "-i",
-                "eth0",
-                "-s",
-                script,
-                *retry,
-                "-O",
-                "mtu",
-                "-O",
-                "staticroutes",
-                "-x",
-                f"hostname:{guest.name}",
-            )
-            self._client(guest, "udhcpc", argv, leases)
-        modes = {subnet.ipv6_mode for subnet in spec.network(guest.network).subnets if subnet.version == 6}
-        if guest.v6 is not None and "dhcpv6-stateful" in modes:
-            # dhclient gives up when the link-local address is still being checked for duplicates.
-            self._until(
-                lambda: any(one.startswith("fe80:") for one in self.addresses(guest)),
-                10,
-                f"{guest.name} has a link-local address",
-                None,
-            )
-            files = (
-                "-sf",
-                script,
-                "-lf",
-                f"{leases}/dhclient6.leases",
-                "-pf",
-                f"{leases}/dhclient6.pid",
-                "-cf",
-                "/dev/null",
-            )
-            argv6 = ("dhclient", "-6", "-d", "-D", "LL", "-e", f"LEASES={leases}", *files, "eth0")
-            self._client(guest, "dhclient6", argv6, leases)
+    def _ask_v4(self, guest: Booted) -> None:
+        wishes = ("-t", "5", "-T", "1", "-A", "1", "-O", "mtu", "-O", "staticroutes", "-x", f"hostname:{guest.name}")
+        self._client(guest, "udhcpc", ("udhcpc", "-f", "-i", "eth0", "-s", str(self.layout.guest_script), *wishes))
 
-    def _client(self, guest: Booted, program: str, argv: tuple[str, ...], leases: Any) -> None:
+    def _ask_v6(self, guest: Booted, spec: Spec) -> None:
+        """DHCPv6 if the subnet is stateful; otherwise the kernel makes the address from router advertisements."""
+        modes = {subnet.ipv6_mode for subnet in spec.network(guest.network).subnets if subnet.version == 6}
+        if "dhcpv6-stateful" not in modes:
+            return
+        # dhclient gives up when the link-local address is still being checked for duplicates.
+        self._until(
+            lambda: any(address.startswith("fe80:") for address in self.addresses(guest)),
+            10,
+            f"{guest.name} has a link-local address",
+            guest.host,
+        )
+        leases = self.layout.guest_directory(guest.name)
+        files = ("-lf", f"{leases}/dhclient6.leases", "-pf", f"{leases}/dhclient6.pid", "-cf", "/dev/null")
+        # dhclient gives its script an environment of its own; -e adds to it.
+        script = ("-sf", str(self.layout.guest_script), "-e", f"LEASES={leases}")
+        self._client(guest, "dhclient6", ("dhclient", "-6", "-d", "-D", "LL", *script, *files, "eth0"))
+
+    def _client(self, guest: Booted, program: str, argv: tuple[str, ...]) -> None:
         name = f"g-{guest.name}/{program}"
-        self.state.start(Start(name, argv, self.layout.log(name), guest.namespace, (("LEASES", str(leases)),)))
+        environment = (("LEASES", str(self.layout.guest_directory(guest.name))),)
+        self.state.start(Start(name, argv, self.layout.log(name), guest.namespace, environment))
 
     def _clear(self, name: str, port_id: str) -> None:
         namespace = self.layout.guest_namespace(name)
@@ -252,7 +228,10 @@ class Guests:
             self.layout.log(f"g-{name}/{program}").unlink(missing_ok=True)
         shutil.rmtree(self.layout.guest_directory(name), ignore_errors=True)
 
-    def _until(self, condition: Callable[[], bool], limit: float, what: str, host: str | None) -> None:
+    def _until_address(self, guest: Booted, address: str, limit: float) -> None:
+        self._until(lambda: address in self.addresses(guest), limit, f"guest {guest.name} has {address}", guest.host)
+
+    def _until(self, condition: Callable[[], bool], limit: float, what: str, host: str) -> None:
         deadline = time.monotonic() + limit
         while not condition():
             if self.cancelled():

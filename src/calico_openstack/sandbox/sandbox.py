@@ -26,7 +26,7 @@ from calico_openstack.sandbox.secrets import placeholder_secrets
 from calico_openstack.sandbox.spec import Guest, Spec
 from calico_openstack.sandbox.state import SandboxError, State, locked
 from calico_openstack.sandbox.steps import Plan
-from calico_openstack.sandbox.template import template_path
+from calico_openstack.sandbox.template import making, template_path
 
 
 class Sandbox:
@@ -102,8 +102,9 @@ class Sandbox:
         secrets = self.state.prepare(self.spec)
         template = template_path(self.layout, self.spec.mode)
         admin_hash = bcrypt.hashpw(secrets.keystone_admin.encode(), bcrypt.gensalt(4)).decode()
-        circumstances = Circumstances(secrets, admin_hash, template, template.exists())
-        Executor(self.state, progress, self.cloud.step).run(plan(self.spec, self.layout, circumstances))
+        with making(template) as exists:
+            circumstances = Circumstances(secrets, admin_hash, template, exists)
+            Executor(self.state, progress, self.cloud.step).run(plan(self.spec, self.layout, circumstances))
         self.state.mark_ready()
 
     def down(self, keep_logs: bool = False) -> str:
