@@ -185,7 +185,9 @@ PING6 = Packet(host_net("2001:db8::1"), host_net("2001:db8::2"), 58, icmp=(128, 
 def test_every_condition_of_a_rule(rule: Rule, packet: Packet, matches: bool) -> None:
     sender = endpoint("a", "10.65.0.1", labels={"group": ""})
     receiver = endpoint("b", "10.65.0.2", ports=(NamedPort("ssh", 6, 22), NamedPort("web", 6, 80)))
-    office = NetworkSet(key=NetworkSetKey("", "office"), nets=(parse_net("10.65.0.0/30"),), labels={"office": "x"})
+    office = NetworkSet(
+        key=NetworkSetKey("", "office"), nets=(parse_net("10.65.0.0/31"),), labels={"office": "x", "group": ""}
+    )
 
     found = ask(state(sender, receiver, office, policy("p", rule)), packet)
 
