@@ -89,10 +89,14 @@ async def serve(health: Health, host: str, port: int) -> asyncio.Server:
     """Answer GET /liveness and GET /readiness on `host:port` until the returned server is closed."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.TimeoutError, ValueError):
-            request = await asyncio.wait_for(reader.readline(), 5)
-            writer.write(response(health, request))
-            await asyncio.wait_for(writer.drain(), 5)
+        with suppress(ConnectionError, TimeoutError, ValueError):
+            async with asyncio.timeout(5):
+                request = await reader.readline()
+                # Unread header lines would turn the close into a reset, and the answer might be lost.
+                while (await reader.readline()).strip():
+                    pass
+                writer.write(response(health, request))
+                await writer.drain()
         writer.close()
 
     return await asyncio.start_server(answer, host, port, limit=8192)

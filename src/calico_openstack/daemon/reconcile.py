@@ -233,7 +233,8 @@ class ApplyLoop:
     async def run(self) -> None:
         """For ever. Nothing is read or written before the first call."""
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix=self._name) as thread:
+        thread = ThreadPoolExecutor(1, thread_name_prefix=self._name)
+        try:
             while True:
                 self._wake.clear()
                 async with self._lock:
@@ -246,6 +247,9 @@ class ApplyLoop:
                         self._applied = wished
                     self._moved.notify_all()
                 await self._sleep()
+        finally:
+            # Without waiting: a target that hangs must not hold up the end of the program.
+            thread.shutdown(wait=False, cancel_futures=True)
 
     async def _sleep(self) -> None:
         times = [at for at in (reconciler.wake_at() for reconciler in self._reconcilers) if at is not None]

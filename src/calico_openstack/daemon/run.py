@@ -8,8 +8,10 @@ sentence, because trying again would not help.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine
 from typing import Any
 
@@ -21,17 +23,26 @@ log = get_logger("run")
 
 FAULT = 1
 BAD_SETTINGS = 2
+GRACE = 3.0
+"""Seconds after a signal at which the process ends in any case, also while a thread hangs in a system call."""
 
 
 def run(main: Coroutine[Any, Any, None], program: str) -> int:
     """Run `main` until it ends or a signal asks for the end; return the exit code."""
+    before = set(threading.enumerate())
+    last_resort = threading.Timer(GRACE, os._exit, (0,))
+    last_resort.daemon = True
     try:
-        return asyncio.run(_guarded(main, program))
+        return asyncio.run(_guarded(main, program, last_resort))
     except KeyboardInterrupt:
         return 0
+    finally:
+        # A thread of ours that is still at work would hold up the interpreter's end; then the timer goes on.
+        if not any(thread not in before and not thread.daemon for thread in threading.enumerate()):
+            last_resort.cancel()
 
 
-async def _guarded(main: Coroutine[Any, Any, None], program: str) -> int:
+async def _guarded(main: Coroutine[Any, Any, None], program: str, last_resort: threading.Timer) -> int:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,6 +53,7 @@ async def _guarded(main: Coroutine[Any, Any, None], program: str) -> int:
     stop.cancel()
     if not work.done():
         log.info("agent.stopping", program=program, kernel_state="left in place")
+        last_resort.start()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         return 0

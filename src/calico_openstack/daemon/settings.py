@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from calico_openstack.etcd.channels import target
 from calico_openstack.etcd.values import EtcdSettings
 from calico_openstack.model.names import check_region
 
@@ -141,6 +142,11 @@ def calico_options(file: IniFile) -> CalicoOptions:
 
 def _endpoints(file: IniFile) -> tuple[str, ...]:
     listed = file.words("calico", "etcd_endpoints")
+    for endpoint in listed:
+        try:
+            target(EtcdSettings(), endpoint)
+        except ValueError as error:
+            raise SettingsError(f"{file.path}: [calico] etcd_endpoints: {error}") from error
     if listed:
         return listed
     host = file.text("calico", "etcd_host", "127.0.0.1")

@@ -29,19 +29,26 @@ class Tasks:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: list[asyncio.Task[None]] = []
+        self._one_ended = asyncio.Event()
 
     def start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine, name=name)
         self._tasks.add(task)
+        task.add_done_callback(self._note_end)
         return task
 
     async def forever(self) -> None:
-        """Wait for the first task that ends, then raise TaskEnded from its exception."""
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        task = next(iter(done))
+        """Wait for the first task that ends, also one started later, then raise TaskEnded from its exception."""
+        await self._one_ended.wait()
+        task = self._ended[0]
         error = None if task.cancelled() else task.exception()
         how = "was cancelled" if task.cancelled() else "returned" if error is None else f"failed: {error!r}"
         raise TaskEnded(f"task {task.get_name()!r} should never end, but {how}") from error
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._ended.append(task)
+        self._one_ended.set()
 
     async def __aenter__(self) -> Tasks:
         return self

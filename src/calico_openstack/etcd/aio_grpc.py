@@ -23,6 +23,7 @@ class GrpcAioTransport:
         self._settings = settings
         self._channels: dict[str, Any] = {}
         self._stubs: dict[tuple[str, str], Any] = {}
+        self._stamp = channels.stamp(settings)
 
     async def call(self, call: Call) -> Message:
         stub = self._stub(call.endpoint, call.method)
@@ -36,12 +37,16 @@ class GrpcAioTransport:
             finally:
                 answers.cancel()
         except grpc.RpcError as error:
-            raise _fault(error) from error
+            fault = _fault(error)
+            if fault.code == "UNAVAILABLE":
+                self._renew()
+            raise fault from error
         if answer is grpc.aio.EOF:
             raise RpcFault("UNAVAILABLE", "the stream ended without an answer")
         return answer
 
     async def open(self, request: Open) -> GrpcAioStream:
+        self._renew()
         stub = self._stub(request.endpoint, wire.WATCH)
         call = stub(metadata=channels.metadata(request.token))
         try:
@@ -61,6 +66,14 @@ class GrpcAioTransport:
         self._stubs.clear()
         for channel in connected.values():
             await channel.close()
+
+    def _renew(self) -> None:
+        """Connect anew from now on if a certificate was renewed; calls under way keep their old channel."""
+        stamp = channels.stamp(self._settings)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._channels = {}
+            self._stubs.clear()
 
     def _stub(self, endpoint: str, method: Method) -> Any:
         stub = self._stubs.get((endpoint, method.path))

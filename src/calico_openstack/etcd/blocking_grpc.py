@@ -20,7 +20,7 @@ class GrpcTransport:
         for endpoint in settings.endpoints:
             channels.target(settings, endpoint)
         self._settings = settings
-        self._pool = _Pool()
+        self._pool = _Pool(settings)
 
     def call(self, call: Call) -> Message:
         try:
@@ -34,25 +34,34 @@ class GrpcTransport:
             finally:
                 answers.cancel()
         except grpc.RpcError as error:
-            raise _fault(error) from error
+            fault = _fault(error)
+            if fault.code == "UNAVAILABLE":
+                self._renew()
+            raise fault from error
         except StopIteration as error:
             raise RpcFault("UNAVAILABLE", "the stream ended without an answer") from error
 
     def open(self, request: Open) -> GrpcStream:
+        self._renew()
         stub = self._stub(request.endpoint, wire.WATCH)
         return GrpcStream(stub, request.requests, channels.metadata(request.token))
 
     def close(self) -> None:
-        pool, self._pool = self._pool, _Pool()
+        pool, self._pool = self._pool, _Pool(self._settings)
         pool.close()
+
+    def _renew(self) -> None:
+        """Connect anew from now on if a certificate was renewed; calls under way keep their old channel."""
+        if self._pool.stamp != channels.stamp(self._settings):
+            self._pool = _Pool(self._settings)
 
     def _stub(self, endpoint: str, method: Method) -> Any:
         pool = self._pool
         if pool.pid != os.getpid():
             # A child after a fork: the parent's channels, and a lock that may be held, are not ours.
-            pool = self._pool = _Pool()
+            pool = self._pool = _Pool(self._settings)
         stub = pool.stubs.get((endpoint, method.path))
-        return stub if stub is not None else pool.connect(self._settings, endpoint, method)
+        return stub if stub is not None else pool.connect(endpoint, method)
 
 
 class GrpcStream:
@@ -88,20 +97,22 @@ class GrpcStream:
 
 
 class _Pool:
-    def __init__(self) -> None:
+    def __init__(self, settings: EtcdSettings) -> None:
         self.pid = os.getpid()
+        self.stamp = channels.stamp(settings)
+        self._settings = settings
         self.stubs: dict[tuple[str, str], Any] = {}
         self._channels: dict[str, Any] = {}
         self._lock = threading.Lock()
 
-    def connect(self, settings: EtcdSettings, endpoint: str, method: Method) -> Any:
+    def connect(self, endpoint: str, method: Method) -> Any:
         with self._lock:
             channel = self._channels.get(endpoint)
             if channel is None:
-                address, tls = channels.target(settings, endpoint)
+                address, tls = channels.target(self._settings, endpoint)
                 if tls:
                     try:
-                        secrets = channels.credentials(settings)
+                        secrets = channels.credentials(self._settings)
                     except OSError as error:
                         raise RpcFault("UNAVAILABLE", f"TLS file: {error}") from error
                     channel = grpc.secure_channel(address, secrets, channels.OPTIONS)

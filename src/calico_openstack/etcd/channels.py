@@ -8,6 +8,7 @@ thousand events can be more.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,10 +54,22 @@ def credentials(settings: EtcdSettings) -> Any:
     )
 
 
+def stamp(settings: EtcdSettings) -> tuple[int, ...]:
+    """Changes when a TLS file is renewed: gRPC keeps what it once read, so channels must then be made anew."""
+    return tuple(_changed(path) for path in (settings.ca_file, settings.cert_file, settings.key_file))
+
+
 def metadata(token: str) -> tuple[tuple[str, str], ...]:
     """Sent with each call. `hasleader` makes a member that is cut off from its cluster refuse instead of hang."""
     lead = (("hasleader", "true"),)
     return (*lead, ("token", token)) if token else lead
+
+
+def _changed(path: str | None) -> int:
+    try:
+        return os.stat(path).st_mtime_ns if path else 0
+    except OSError:
+        return -1
 
 
 def _read(path: str | None) -> bytes | None:

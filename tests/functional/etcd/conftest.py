@@ -108,6 +108,12 @@ def client(request: pytest.FixtureRequest, settings_and_clients: tuple[Any, Any]
 
 
 @pytest.fixture
+def drive(loop: Loop) -> Callable[[AsyncClient], Driven]:
+    """Lend an asyncio client the calls of a blocking one."""
+    return lambda client: Driven(client, loop)
+
+
+@pytest.fixture
 def root() -> str:
     """A prefix that no other test uses."""
     return f"/test{next(_numbers)}/"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import shutil
 import subprocess
 import threading
 import time
@@ -441,6 +442,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tls")
     script = """
     openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=ca
+    openssl req -x509 -newkey rsa:2048 -nodes -keyout stranger.key -out stranger.crt -days 2 -subj /CN=stranger
     printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nextendedKeyUsage=serverAuth,clientAuth\\n' > extensions
     for name in server client; do
         openssl req -newkey rsa:2048 -nodes -keyout $name.key -out $name.csr -subj /CN=$name
@@ -482,6 +484,31 @@ def test_certificates_let_in_and_their_absence_keeps_out(certificates: Path, kin
             writer(settings_for(server)).get("/a", timeout=2)
         with pytest.raises(Unavailable, match=r"TLS file.*missing\.crt"):
             writer(settings_for(server, ca_file=str(certificates / "missing.crt"))).get("/a", timeout=1)
+
+
+def test_a_renewed_certificate_is_used_without_a_new_client(
+    certificates: Path, tmp_path: Path, kind: str, drive: Any
+) -> None:
+    for name in ("crt", "key"):
+        # A certificate that this server does not trust: another authority's own.
+        shutil.copy(certificates / f"stranger.{name}", tmp_path / f"client.{name}")
+    with EtcdServer(tls=certificates) as server:
+        settings = settings_for(
+            server,
+            ca_file=str(certificates / "ca.crt"),
+            cert_file=str(tmp_path / "client.crt"),
+            key_file=str(tmp_path / "client.key"),
+        )
+        client: Any = BlockingClient(settings) if kind == "blocking" else drive(AsyncClient(settings))
+        with pytest.raises(Unavailable):
+            client.get("/a", timeout=2)
+
+        for name in ("crt", "key"):
+            shutil.copy(certificates / f"client.{name}", tmp_path / f"client.{name}")
+            os.utime(tmp_path / f"client.{name}")
+
+        assert client.put("/a", b"x", timeout=10) > 0
+        client.close()
 
 
 def _child(client: BlockingClient, results: Any) -> None:

@@ -63,3 +63,23 @@ def test_the_server_answers_over_a_socket() -> None:
         return answer
 
     assert b"200 OK" in asyncio.run(ask())
+
+
+def test_headers_that_come_late_do_not_cost_the_answer() -> None:
+    async def ask() -> bytes:
+        health = Health()
+        server = await serve(health, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /liveness HTTP/1.1\r\n")
+        await writer.drain()
+        for number in range(20):
+            writer.write(b"X-Header-%d: x\r\n" % number)
+            await writer.drain()
+        writer.write(b"\r\n")
+        answer = await reader.read()
+        writer.close()
+        server.close()
+        return answer
+
+    assert b"200 OK" in asyncio.run(ask())

@@ -1,6 +1,9 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+import time
 
 from calico_openstack.daemon.run import BAD_SETTINGS, FAULT, run
 from calico_openstack.daemon.settings import SettingsError
@@ -69,3 +72,43 @@ def test_tasks_are_cancelled_when_their_parent_ends() -> None:
     asyncio.run(main())
 
     assert ended == ["watched"]
+
+
+def test_a_task_started_later_is_watched_as_well() -> None:
+    async def main() -> None:
+        async def breaks() -> None:
+            raise RuntimeError("out of paper")
+
+        async with Tasks() as tasks:
+
+            async def starter() -> None:
+                tasks.start("late", breaks())
+                await forever()
+
+            tasks.start("starter", starter())
+            await tasks.forever()
+
+    assert run(main(), "agent") == FAULT
+
+
+HANGING = """
+import asyncio, os, signal, sys, time
+from calico_openstack.daemon import run as module
+module.GRACE = 0.5
+
+async def main():
+    # A system call that does not come back, on a thread.
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+    asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+    await asyncio.Event().wait()
+
+sys.exit(module.run(main(), "agent"))
+"""
+
+
+def test_sigterm_ends_the_program_also_while_a_thread_hangs() -> None:
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", HANGING], timeout=30, capture_output=True)
+
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 20

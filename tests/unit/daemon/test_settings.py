@@ -27,7 +27,9 @@ def test_an_ipv6_host_is_bracketed(tmp_path: Path) -> None:
 
 
 def test_the_list_of_endpoints_wins_over_the_single_host(tmp_path: Path) -> None:
-    file = IniFile(write(tmp_path, "[calico]\netcd_host = 192.0.2.5\netcd_endpoints = https://a:2379, https://b:2379,\n"))
+    file = IniFile(
+        write(tmp_path, "[calico]\netcd_host = 192.0.2.5\netcd_endpoints = https://a:2379, https://b:2379,\n")
+    )
 
     assert calico_options(file).etcd.endpoints == ("https://a:2379", "https://b:2379")
 
@@ -46,6 +48,7 @@ def test_the_password_does_not_show_in_a_printed_value(tmp_path: Path) -> None:
         ("[calico]\netcd_port = 70000\n", "etcd_port"),
         ("[calico]\netcd_timeout = soon\n", "etcd_timeout"),
         ("[calico]\netcd_scheme = ftp\n", "etcd_scheme"),
+        ("[calico]\netcd_endpoints = http://a:1, http://b:port\n", "http://b:port"),
         ("[calico]\netcd_ca_cert_file = /does/not/exist\n", "/does/not/exist"),
         ("[calico]\nopenstack_region = Not_A_Label\n", "openstack_region"),
         ("[DEFAULT]\ndebug = perhaps\n", "debug"),
@@ -62,7 +65,7 @@ def test_a_wrong_value_names_the_file_and_the_option(tmp_path: Path, text: str, 
 
 
 def test_a_missing_file_and_a_file_that_is_not_ini_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nowhere.conf"):
+    with pytest.raises(SettingsError, match=r"nowhere\.conf"):
         IniFile(tmp_path / "nowhere.conf")
     with pytest.raises(SettingsError, match="not an INI file"):
         IniFile(write(tmp_path, "this is not a section\n"))
