@@ -76,8 +76,8 @@ class PolicyWriter:
     def write(self, wanted: PolicyList) -> Rendered:
         rendered = Rendered(Chain(wanted.name))
         rules: list[Rule] = []
-        for note, run in self._runs(wanted):
-            rules += self._run(run, wanted, rendered, note)
+        for place, run in enumerate(self._runs(wanted)):
+            rules += self._run(run, wanted, rendered, f"{wanted.name}-{place}")
         if wanted.tiers and wanted.tiers[0].default_pass:
             rendered.next = wanted.rest
             rules.append(Rule((goto(wanted.rest.name),)))
@@ -86,16 +86,16 @@ class PolicyWriter:
         rendered.chain = Chain(wanted.name, tuple(rules))
         return rendered
 
-    def _runs(self, wanted: PolicyList) -> Iterator[tuple[str, list[WantedRule]]]:
+    def _runs(self, wanted: PolicyList) -> Iterator[list[WantedRule]]:
         """Neighbouring rules of one action, whose order does not matter, across policies."""
         run: list[WantedRule] = []
         for rule in self._rules(wanted):
             if run and (rule.action != run[0].action or rule.action == "log"):
-                yield run[0].action, run
+                yield run
                 run = []
             run.append(rule)
         if run:
-            yield run[0].action, run
+            yield run
 
     def _rules(self, wanted: PolicyList) -> Iterator[WantedRule]:
         if not wanted.tiers:
@@ -110,7 +110,7 @@ class PolicyWriter:
                 return
             yield from (policy.ingress if wanted.direction == "ingress" else policy.egress) or ()
 
-    def _run(self, run: list[WantedRule], wanted: PolicyList, rendered: Rendered, note: str) -> Iterator[Rule]:
+    def _run(self, run: list[WantedRule], wanted: PolicyList, rendered: Rendered, name: str) -> Iterator[Rule]:
         action: tuple[Statement, ...]
         match run[0].action:
             case "allow":
@@ -128,6 +128,6 @@ class PolicyWriter:
                 action = (Log(f"{self.settings.log_prefix}: "),)
         literal: dict[SetSpec, dict[Key, None]] = {}
         matcher = Matcher(self.asked_sets, literal)
-        for conditions in merged_run(run, wanted.direction, matcher):
-            yield Rule((*conditions, *action), note)
+        for conditions in merged_run(run, wanted.direction, name, matcher):
+            yield Rule((*conditions, *action), run[0].action)
         rendered.sets.update(literal)

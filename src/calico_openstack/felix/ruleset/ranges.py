@@ -25,3 +25,25 @@ def disjoint(nets: Iterable[Net]) -> list[Net]:
         if not (kept and kept[-1].contains(net)):
             kept.append(net)
     return kept
+
+
+def wider(net: Net, length: int) -> Net:
+    """The network of `length` bits around `net`."""
+    shift = net.width - length
+    return Net(net.version, net.value >> shift << shift, length)
+
+
+def without(ranges: list[tuple[int, int]], covered: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """`ranges` minus `covered`; both ascending and disjoint."""
+    left: list[tuple[int, int]] = []
+    for first, last in ranges:
+        at = first
+        for low, high in covered:
+            if high < at or low > last:
+                continue
+            if low > at:
+                left.append((at, low - 1))
+            at = high + 1
+        if at <= last:
+            left.append((at, last))
+    return left
