@@ -45,11 +45,16 @@ _LOG_CLASSES = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the host's settings file decides. Times in seconds; an interface pattern is a shell pattern."""
+    """What the host's settings file decides. Times in seconds; an interface pattern is a shell pattern.
+
+    `restart_time` is how long peers keep our routes while BIRD is away; `restart_wait` how long a BIRD that came back waits for
+    *all* peers before it speaks. One dead peer uses the whole of it up, so it is short.
+    """
 
     guest_interfaces: tuple[str, ...] = ("tap*",)
     hold_time: int = 90
     restart_time: int = 120
+    restart_wait: int = 20
     connect_delay: int = 1
     connect_retry: int = 5
     scan_time: int = 10
@@ -67,7 +72,7 @@ def render(speaker: Speaker, options: Options) -> str:
         f"log {_word(options.log_to)} {_LOG_CLASSES.get(speaker.log_severity, _LOG_CLASSES['Info'])};",
         f"router id {speaker.router_id};",
         f"debug protocols {'all' if speaker.log_severity == 'Debug' else '{ states }'};",
-        f"graceful restart wait {options.restart_time};",
+        f"graceful restart wait {options.restart_wait};",
         "",
         f"protocol device {{ scan time {options.scan_time}; }}",
         "protocol direct {\n  ipv4; ipv6;\n"

@@ -103,14 +103,19 @@ class Speaker:
 def speaker(cluster: Cluster, host: str, secrets: Mapping[SecretRef, str] | None = None) -> Speaker:
     """What `host` should be. `secrets` are the passwords that were found on the host."""
     node = cluster.nodes.get(host)
-    problems = [Problem(subject, reason, "correct the object") for subject, reason in cluster.absent.items()]
-    if node is None:
-        problems.append(Problem(f"Node/{host}", "this host has no Node record", "let the agent write it, or create it"))
-        node = Node(name=host)
+    problems = [
+        Problem(subject, reason, "correct the object")
+        for subject, reason in cluster.absent.items()
+        if not subject.startswith("BGPConfiguration/node.") or subject == f"BGPConfiguration/node.{host}"
+    ]
+    blocked = obstacle(cluster, host)
+    if blocked is not None:
+        problems.append(blocked)
+    node = node or Node(name=host)
     default = cluster.configurations.get("default", BgpConfiguration(name="default"))
     own = cluster.configurations.get(f"node.{host}", BgpConfiguration(name=f"node.{host}"))
     made: list[Session] = []
-    if not _configuration_lost(cluster, host):
+    if blocked is None:
         for peering in [*requested(cluster.peers.values(), node, cluster.nodes), *mesh(default, node, cluster.nodes)]:
             session = _Maker(cluster, node, secrets or {}).make(peering)
             if isinstance(session, Problem):
@@ -150,9 +155,18 @@ def session_name(kind: Kind, address: Net, port: int | None) -> str:
     return f"{kind}_{re.sub('[.:]', '_', address.address)}{suffix}"
 
 
-def _configuration_lost(cluster: Cluster, host: str) -> bool:
-    """An unreadable configuration would silently turn on the mesh or change the AS of every session: keep out."""
-    return any(f"BGPConfiguration/{name}" in cluster.absent for name in ("default", f"node.{host}"))
+def obstacle(cluster: Cluster, host: str) -> Problem | None:
+    """Why no answer may be given at all, so that BIRD should stay as it is.
+
+    Without its own Node the host would change its router id, which resets every session; with a configuration that cannot
+    be read it would fall back to the mesh and the default AS.
+    """
+    for subject in ("BGPConfiguration/default", f"BGPConfiguration/node.{host}", f"Node/{host}"):
+        if subject in cluster.absent:
+            return Problem(subject, cluster.absent[subject], "correct the object; until then BIRD stays as it is")
+    if host not in cluster.nodes:
+        return Problem(f"Node/{host}", "this host has no Node record", "let the agent write it, or create it")
+    return None
 
 
 def _as_of(cluster: Cluster, node: Node) -> int:
