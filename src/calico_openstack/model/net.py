@@ -8,7 +8,12 @@ zero: `parse_net` masks them, as the kernel and upstream's conversion do.
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import NamedTuple
+
+# Nearly every address of a cloud: four numbers without leading zeros, with or without /32. The rest goes the slow way.
+_OCTET = "(0|[1-9][0-9]{0,2})"
+_PLAIN4 = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?:/32)?\Z", re.ASCII)
 
 
 class Net(NamedTuple):
@@ -52,6 +57,11 @@ def parse_net(text: str) -> Net:
 
     Raises ValueError with a sentence that names the text.
     """
+    plain = _PLAIN4.match(text) if isinstance(text, str) else None
+    if plain is not None:
+        a, b, c, d = (int(octet) for octet in plain.group(1, 2, 3, 4))
+        if a < 256 and b < 256 and c < 256 and d < 256:
+            return Net(4, a << 24 | b << 16 | c << 8 | d, 32)
     try:
         parsed = ipaddress.ip_network(text, strict=False)
     except (ValueError, TypeError) as error:
