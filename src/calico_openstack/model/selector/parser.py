@@ -67,7 +67,10 @@ class _Parser:
         while self.accept("!"):
             negated = not negated
         primary = self.primary()
-        return nodes.Not(primary) if negated else primary
+        if not negated:
+            return primary
+        # `!(!x)` prints as `!!x`, which reads as `x`: the tree must say the same.
+        return primary.operand if isinstance(primary, nodes.Not) else nodes.Not(primary)
 
     def primary(self) -> Node:
         if self.accept("("):
