@@ -72,7 +72,9 @@ class Matcher:
                 conditions += self._addresses(side, addresses[version], version, rule)
             conditions += self._ports(side, addresses, ports, version, rule)
         for chosen in product(*conditions):
-            yield tuple(statement for part in chosen for statement in part)
+            conditions_met = _consistent([statement for part in chosen for statement in part])
+            if conditions_met is not None:
+                yield conditions_met
 
     def _addresses(self, side: WantedMatch, field: Field, version: int, rule: WantedRule) -> list[Alternatives]:
         conditions = []
@@ -145,6 +147,26 @@ class Matcher:
         spec = SetSpec(f"{kind}-{content}", key, interval=True)
         self.literal[spec] = elements
         return spec
+
+
+def _consistent(conditions: list[Statement]) -> Statements | None:
+    """The conditions without repetition; None when no packet can meet them all (nft's parser refuses some of those)."""
+    known: dict[Field, bytes] = {}
+    for condition in conditions:
+        if (
+            isinstance(condition, Equal)
+            and not condition.negate
+            and known.setdefault(condition.field, condition.value) != condition.value
+        ):
+            return None
+    kept: list[Statement] = []
+    for condition in conditions:
+        if isinstance(condition, Equal) and condition.negate and condition.field in known:
+            if known[condition.field] == condition.value:
+                return None
+        elif condition not in kept:
+            kept.append(condition)
+    return tuple(kept)
 
 
 def families(rule: WantedRule) -> tuple[int, ...]:
