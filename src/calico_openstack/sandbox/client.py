@@ -1,22 +1,19 @@
 """Running other people's tools against a sandbox: the environment they need, and where to enter."""
 
-import os
-import subprocess
-
-from calico_openstack.sandbox.plan.programs import program
-from calico_openstack.sandbox.sandbox import Sandbox
-from calico_openstack.sandbox.state import SandboxError
+from calico_openstack.sandbox.layout import Layout
+from calico_openstack.sandbox.spec import Spec
+from calico_openstack.sandbox.state import State
 
 
-def openstack_environment(sandbox: Sandbox) -> dict[str, str]:
+def openstack_environment(spec: Spec, state: State) -> dict[str, str]:
     """The variables by which the openstack client reaches this sandbox."""
     quiet = {"PYTHONWARNINGS": "ignore"}
-    if sandbox.spec.mode == "light":
-        return quiet | {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": sandbox.layout.neutron_url}
+    if spec.mode == "light":
+        return quiet | {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": state.layout.neutron_url}
     return quiet | {
-        "OS_AUTH_URL": sandbox.layout.keystone_url,
+        "OS_AUTH_URL": state.layout.keystone_url,
         "OS_USERNAME": "admin",
-        "OS_PASSWORD": sandbox.state.secrets().keystone_admin,
+        "OS_PASSWORD": state.secrets().keystone_admin,
         "OS_PROJECT_NAME": "admin",
         "OS_USER_DOMAIN_ID": "default",
         "OS_PROJECT_DOMAIN_ID": "default",
@@ -25,38 +22,23 @@ def openstack_environment(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
-def place_environment(sandbox: Sandbox, place: str) -> dict[str, str]:
+def place_environment(spec: Spec, state: State, place: str) -> dict[str, str]:
     """What tools find in a place: the controller has logins for etcdctl and openstack."""
     if place != "ctl":
         return {}
-    root = f"root:{sandbox.state.secrets().etcd_root}"
-    return openstack_environment(sandbox) | {
+    return openstack_environment(spec, state) | {
         "ETCDCTL_API": "3",
-        "ETCDCTL_ENDPOINTS": sandbox.layout.etcd_url,
-        "ETCDCTL_USER": root,
+        "ETCDCTL_ENDPOINTS": state.layout.etcd_url,
+        "ETCDCTL_USER": f"root:{state.secrets().etcd_root}",
     }
 
 
-def enter_command(sandbox: Sandbox, place: str, command: tuple[str, ...]) -> list[str]:
+def enter_command(layout: Layout, namespace: str, place: str, command: tuple[str, ...]) -> list[str]:
     """The command line that runs `command` in a place. `birdc` is told which BIRD is meant."""
-    socket = sandbox.layout.place(place) / "bird" / "bird.ctl"
+    socket = layout.place(place) / "bird" / "bird.ctl"
     if command[0] == "birdc" and "-s" not in command and socket.exists():
         command = ("birdc", "-s", str(socket), *command[1:])
-    return ["ip", "netns", "exec", sandbox.namespace(place), *command]
-
-
-def openstack_output(sandbox: Sandbox, *arguments: str) -> str:
-    """What the real openstack client prints. Raises SandboxError when it fails."""
-    result = subprocess.run(
-        enter_command(sandbox, "ctl", (program("openstack"), *arguments)),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **openstack_environment(sandbox), "COLUMNS": "160"},
-    )
-    if result.returncode != 0:
-        raise SandboxError(f"openstack {' '.join(arguments)}: {result.stderr.strip()}")
-    return result.stdout.rstrip()
+    return ["ip", "netns", "exec", namespace, *command]
 
 
 def next_commands(name: str, guest: str | None = None) -> str:

@@ -57,8 +57,12 @@ class Cloud:
             )
 
     def _make_groups(self, step: do.MakeGroups) -> None:
-        ids = {group.name: self.neutron.create("security-groups", name=group.name)["id"] for group in step.groups}
+        made = {group.name: self.neutron.create("security-groups", name=group.name) for group in step.groups}
+        ids = {name: group["id"] for name, group in made.items()}
         for group in step.groups:
+            if not group.open_egress:
+                for given in made[group.name]["security_group_rules"]:
+                    self.neutron.delete("security-group-rules", given["id"])
             for rule in group.rules:
                 self.add_rule(ids[group.name], rule)
 

@@ -167,8 +167,8 @@ def shell(name: str, place: str) -> None:
 
 def become(opened: Sandbox, place: str, command: tuple[str, ...]) -> None:
     """Replaces this process by the command, inside the place."""
-    argv = enter_command(opened, place, command)
-    os.environ.update(place_environment(opened, place))
+    argv = enter_command(opened.layout, opened.namespace(place), place, command)
+    os.environ.update(place_environment(opened.spec, opened.state, place))
     sys.stdout.flush()
     os.execvp(argv[0], argv)
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from calico_openstack.sandbox import layout as at
-from calico_openstack.sandbox.client import next_commands, openstack_output
+from calico_openstack.sandbox.client import next_commands
 from calico_openstack.sandbox.guests import Booted
+from calico_openstack.sandbox.plan.programs import program
 from calico_openstack.sandbox.probes import Probe, Prober
 from calico_openstack.sandbox.progress import Shown
 from calico_openstack.sandbox.report import guest_table, memory, topology
@@ -237,7 +238,11 @@ def _print_findings(console: Console, demo: Demo, up: float) -> None:
     console.print(guest_table(sandbox))
     console.print("\n[bold]openstack network agent list[/]")
     try:
-        console.print(openstack_output(sandbox, "network", "agent", "list"), highlight=False, soft_wrap=True)
+        console.print(
+            sandbox.run("ctl", program("openstack"), "network", "agent", "list").rstrip(),
+            highlight=False,
+            soft_wrap=True,
+        )
     except SandboxError as error:
         demo.checks.append(Check("openstack network agent list", "a table", str(error), False))
     console.print()

@@ -5,14 +5,17 @@ with Sandbox(Spec(hosts=2, guests=spread(4, 2))) as sandbox:
 Sandbox.open("calico")                      # one that is already up
 """
 
+import os
 import shutil
 import signal
+import subprocess
 import time
 from dataclasses import replace
 from types import TracebackType
 
 import bcrypt
 
+from calico_openstack.sandbox.client import enter_command, place_environment
 from calico_openstack.sandbox.cloud import Cloud
 from calico_openstack.sandbox.execute import Executor, Interrupted
 from calico_openstack.sandbox.guests import Booted
@@ -174,6 +177,19 @@ class Sandbox:
         if record.process.alive:
             raise SandboxError(f"{process} is running already (pid {record.process.pid})")
         self.state.start(record.start)
+
+    def run(self, place: str, *command: str) -> str:
+        """The output of a command run in a place. Raises SandboxError with what it complained of when it fails."""
+        result = subprocess.run(
+            enter_command(self.layout, self.namespace(place), place, command),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **place_environment(self.spec, self.state, place)},
+        )
+        if result.returncode != 0:
+            raise SandboxError(f"{place}: {' '.join(command)}: {result.stderr.strip()}")
+        return result.stdout
 
     def namespace(self, place: str) -> str:
         """The namespace of `ctl`, `fabric`, a host or a guest. Raises SandboxError for anything else."""

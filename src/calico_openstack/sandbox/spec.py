@@ -125,8 +125,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup:
+    """Neutron lets a new group send anything; `open_egress: false` takes those two rules away."""
+
     name: str
     rules: tuple[Rule, ...] = ()
+    open_egress: bool = True
 
     def __post_init__(self) -> None:
         _check_name("group.name", self.name)

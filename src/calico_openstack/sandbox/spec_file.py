@@ -54,7 +54,7 @@ _FIELDS = {
     "": ("name", "hosts", "mode", "networks", "groups", "guests"),
     "networks": ("name", "subnets", "mtu"),
     "networks.subnets": ("cidr", "ipv6_mode", "dns"),
-    "groups": ("name", "rules"),
+    "groups": ("name", "rules", "open_egress"),
     "groups.rules": ("direction", "ethertype", "protocol", "ports", "remote_group", "remote_cidr"),
     "guests": ("name", "host", "network", "groups"),
 }
