@@ -26,7 +26,7 @@ types: ## mypy, strict
 	@$(BIN)/mypy
 
 contracts: ## which room may import which
-	@$(BIN)/lint-imports --no-logo --no-timings
+	@$(BIN)/lint-imports --no-logo
 
 unit: ## seconds, no root
 	@$(PYTEST) -n 2 tests/unit
