@@ -1,9 +1,9 @@
-"""Unicast routes of the main table that leave by a workload interface: a target for the reconciler. Needs CAP_NET_ADMIN.
+"""Unicast routes of the main table that leave by a workload interface: a target for the reconciler.
 
 With RemoveExternalRoutes (the default) every such route is ours, whoever made it, and unwanted ones are removed;
 otherwise only those of our protocol are. Never ours: `fe80::/64`, other tables, routes without a device. A stranger's
 route on an interface that wants nothing yet is left alone for ten seconds, because another component may be ahead of
-the datastore; upstream does the same (felix/routetable/ownershippol).
+the datastore; upstream does the same (felix/routetable/ownershippol). Needs CAP_NET_ADMIN.
 """
 
 from __future__ import annotations
@@ -57,17 +57,19 @@ class Routes:
         is_ours: Callable[[int], bool],
         wants: Callable[[int], bool],
         clock: Callable[[], float],
-        *,
-        protocol: int = 3,
-        remove_external: bool = True,
     ) -> None:
         self._connection = connection
         self._is_ours = is_ours
         self._wants = wants
         self._clock = clock
+        self._protocol = 3
+        self._remove_external = True
+        self._strangers: dict[RouteKey, float] = {}
+
+    def use(self, protocol: int, remove_external: bool) -> None:
+        """[DeviceRouteProtocol], [RemoveExternalRoutes]."""
         self._protocol = protocol
         self._remove_external = remove_external
-        self._strangers: dict[RouteKey, float] = {}
 
     def read(self) -> Mapping[RouteKey, Route]:
         """All routes of ours, without the strangers that still have grace."""
@@ -77,8 +79,9 @@ class Routes:
         for route in self._dump():
             key = key_of(route)
             if not self._wants(route.ifindex):
-                strangers[key] = self._strangers.get(key, now)
-                if now < strangers[key] + GRACE:
+                since = self._strangers.get(key, now)
+                if now < since + GRACE:
+                    strangers[key] = since
                     continue
             found[key] = route
         self._strangers = strangers
@@ -104,9 +107,8 @@ class Routes:
         }
 
     def wake_at(self) -> float | None:
-        """When the grace of a stranger ends."""
-        now = self._clock()
-        return min((since + GRACE for since in self._strangers.values() if since + GRACE > now), default=None)
+        """When the grace of the first stranger ends, and the routes are to be read again."""
+        return min((since + GRACE for since in self._strangers.values()), default=None)
 
     def is_candidate(self, route: Route) -> bool:
         """Whether the route is one that this target looks after."""

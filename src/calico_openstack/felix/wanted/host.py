@@ -97,7 +97,7 @@ def tap_sysctls(interface: str, rules: HostRules, may_spoof: bool = False) -> tu
 
 
 def global_sysctls(ipv6: bool, forwarding: bool) -> tuple[Sysctl, ...]:
-    """The host's own sysctls [IPForwarding, Ipv6Support]; flow accounting is for conntrack's users and may be missing."""
+    """The host's own sysctls [IPForwarding, Ipv6Support]; flow accounting may be missing."""
     wanted = [Sysctl("netfilter/nf_conntrack_acct", "1", required=False)]
     if forwarding:
         wanted.append(Sysctl("ipv4/ip_forward", "1"))

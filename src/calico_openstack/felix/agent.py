@@ -1,0 +1,282 @@
+"""Felix: follows the datastore, thinks, programs the kernel, reports.
+
+    etcd ─► AsyncMirror ─► Datastore (intake, Graph) ──┐ wake
+    kernel events (links, routes, neighbours) ─────────┤            ┌─► EndpointReporter ─► etcd
+    timers: resync, retry, heartbeat ──────────────────┴─► apply ───┴─► HostReporter ─────► etcd
+                                                 (one step at a time, in the apply thread)
+
+Start-up is a chain of signals: `store-in-sync`, `datastore-ready`, `first-apply`; nothing is written to the kernel
+before the first two. Later loss of etcd changes nothing in the kernel. The loop steps at least every ten seconds, so
+a heartbeat means that it can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from calico_openstack.daemon.health import Health, serve
+from calico_openstack.daemon.logs import get_logger
+from calico_openstack.daemon.tasks import Tasks
+from calico_openstack.etcd.aio import AsyncClient
+from calico_openstack.etcd.mirror import AsyncMirror
+from calico_openstack.felix.calc.graph import Graph
+from calico_openstack.felix.dataplane import TARGETS, Dataplane, DataplaneSettings, Report
+from calico_openstack.felix.dataplane_settings import dataplane_settings
+from calico_openstack.felix.datastore import Datastore
+from calico_openstack.felix.kernel.sysctls import Sysctls
+from calico_openstack.felix.settings import FelixSettings, Source, resolve
+from calico_openstack.felix.settings_sources import datastore_sources
+from calico_openstack.felix.status import EndpointReporter, HostReporter
+from calico_openstack.felix.wanted.state import Changes
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.keys import RESOURCES
+
+log = get_logger("felix")
+
+COALESCE = 0.01
+HEARTBEAT = 10.0
+_SLICE = 500
+_PART = "dataplane"
+
+
+class RestartNeeded(Exception):
+    """A setting changed that is only read at the start; the supervisor starts Felix anew."""
+
+
+class Felix:
+    """One agent. `local` are the host's own sources of settings, strong to weak."""
+
+    def __init__(self, settings: FelixSettings, local: list[Source], health: Health) -> None:
+        self.settings = settings
+        self._local = local
+        self._health = health
+        self._graph = Graph(settings.felix_hostname, allow_spoofing=settings.workload_source_spoofing)
+        self._store = Datastore(self._graph)
+        self._client = AsyncClient(settings.etcd)
+        self._wake = asyncio.Event()
+        self._in_sync = asyncio.Event()
+        self._first_apply = asyncio.Event()
+        self._programmed: set[EndpointKey] = set()
+        self._statuses: dict[EndpointKey, bool] = {}
+        self._freeze: str | None = None
+        self._wake_at: float | None = None
+        self._rp_filter = Sysctls().read("ipv4/conf/default/rp_filter") or "1"
+        self._reporter: EndpointReporter | None = None
+        self._last_step = time.monotonic()
+        self._totals = dict.fromkeys(TARGETS, 0)
+        self._told: set[str] = set()
+        health.register(_PART, timeout=max(20.0, settings.dataplane_watchdog_timeout))
+
+    async def run(self) -> None:
+        """For ever; raises when something that must not end has ended."""
+        if self.settings.health_enabled:
+            await serve(self._health, self.settings.health_host, self.settings.health_port)
+        with ThreadPoolExecutor(1, thread_name_prefix="apply") as thread:
+            async with Tasks() as tasks:
+                tasks.start("datastore", self._follow())
+                tasks.start("apply", self._apply(thread))
+                tasks.start("report", self._report())
+                await tasks.forever()
+
+    async def _follow(self) -> None:
+        """Take in the datastore; large batches in slices, so that the loop stays responsive."""
+        mirror = AsyncMirror(self._client, RESOURCES)
+        async for batch in mirror.batches():
+            changed = False
+            for start in range(0, len(batch.events), _SLICE):
+                changed |= self._store.take(batch.events[start : start + _SLICE])
+                await asyncio.sleep(0)
+            if changed or not self._in_sync.is_set():
+                self._resolve_settings()
+            if self._health.signal("store-in-sync"):
+                log.info("store.in_sync", keys=len(batch.events), revision=batch.revision)
+            self._in_sync.set()
+            self._wake.set()
+
+    def _resolve_settings(self) -> None:
+        sources = datastore_sources(
+            self._store.configurations.values(), self.settings.felix_hostname, self._store.node_labels
+        )
+        resolved = resolve(self.settings.felix_hostname, [*self._local, *sources])
+        self._complain(resolved.problems, resolved.without_effect)
+        before, self.settings = self.settings, resolved.settings
+        if self._in_sync.is_set() and _fixed(before) != _fixed(self.settings):
+            raise RestartNeeded("a setting of region, reporting or health changed")
+        self._graph.set_allow_spoofing(self.settings.workload_source_spoofing)
+
+    def _complain(self, problems: list[str], without_effect: list[str]) -> None:
+        for problem in problems:
+            if problem not in self._told:
+                log.warning("setting.ignored", reason=problem)
+        unknown = [name for name in without_effect if name not in self._told]
+        if unknown:
+            log.info("settings.without_effect", names=" ".join(unknown))
+        self._told.update(problems, without_effect)
+
+    async def _apply(self, thread: ThreadPoolExecutor) -> None:
+        """Bring the kernel after the datastore, for ever."""
+        loop = asyncio.get_running_loop()
+        await self._wait_until_ready()
+        dataplane = await loop.run_in_executor(thread, Dataplane, self._dataplane_settings())
+        resyncs = Resyncs(time.monotonic())
+        while True:
+            self._wake.clear()
+            changes = Changes() if self._frozen() else self._graph.flush()
+            due = resyncs.due(self.settings, time.monotonic())
+            step = partial(_step, dataplane, self._dataplane_settings(), changes, due)
+            self._after(changes, await loop.run_in_executor(thread, step))
+            await self._sleep(dataplane.events.fileno(), resyncs.wake_at())
+
+    async def _wait_until_ready(self) -> None:
+        await self._in_sync.wait()
+        while self._frozen():
+            self._wake.clear()
+            await self._wait(HEARTBEAT)
+            self._health.beat(_PART)
+        self._health.signal("datastore-ready")
+
+    def _frozen(self) -> bool:
+        """Whether the datastore says that nothing may be changed now; the kernel stays as it is meanwhile."""
+        reason = self._store.not_ready
+        if reason != self._freeze:
+            self._freeze = reason
+            if reason is None:
+                log.info("datastore.ready")
+            else:
+                log.warning("datastore.not_ready", reason=reason)
+        return reason is not None
+
+    def _after(self, changes: Changes, report: Report) -> None:
+        """Tell everybody what a step did."""
+        self._last_step = time.monotonic()
+        self._wake_at = report.wake_at
+        self._programmed |= changes.endpoints.keys()
+        self._programmed -= changes.endpoints_removed
+        for name, count in report.operations.items():
+            self._totals[name] += count
+        if self._reporter is not None:
+            self._reporter.exist(self._store.living, self._programmed)
+            for key, up in report.statuses:
+                self._reporter.say(key, up)
+        self._statuses.update(report.statuses)
+        for gone in changes.endpoints_removed:
+            self._statuses.pop(gone, None)
+        done = {name: count for name, count in report.operations.items() if count}
+        if self._health.signal("first-apply"):
+            total = sum(report.operations.values())
+            log.info("felix.resync", operations=total, **report.operations, endpoints=len(self._programmed))
+            self._health.set_ready(_PART)
+            self._first_apply.set()
+        elif done:
+            log.info("felix.applied", **done)
+        self._health.beat(_PART, self._detail(report))
+
+    def _detail(self, report: Report) -> str:
+        operations = " ".join(f"{name}={count}" for name, count in self._totals.items())
+        up = sum(self._statuses.values())
+        return f"endpoints={len(self._programmed)} up={up} failures={len(report.failures)} operations: {operations}"
+
+    async def _sleep(self, events: int, resync_at: float) -> None:
+        """Until there is something to do: news from the datastore or the kernel, a retry, a resync, a heartbeat."""
+        loop = asyncio.get_running_loop()
+        now = time.monotonic()
+        # The apply thread drains the socket; until then the loop must not spin on it.
+        loop.add_reader(events, self._wake.set)
+        try:
+            until = min(resync_at, self._wake_at if self._wake_at is not None else math.inf)
+            # A retry that is due already has just been made: not in a tight circle.
+            await self._wait(min(HEARTBEAT, max(COALESCE, until - now)))
+        finally:
+            loop.remove_reader(events)
+        await asyncio.sleep(COALESCE)
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _report(self) -> None:
+        """Begin to report when the first apply is done."""
+        await self._first_apply.wait()
+        settings, name = self.settings, self.settings.felix_hostname
+        async with Tasks() as tasks:
+            if settings.reporting_interval_secs:
+                host = HostReporter(
+                    self._client,
+                    settings.openstack_region,
+                    name,
+                    settings.reporting_interval_secs,
+                    settings.reporting_ttl_secs,
+                    self._alive,
+                )
+                tasks.start("host status", host.run())
+            if settings.endpoint_reporting_enabled:
+                reporter = self._reporter = EndpointReporter(self._client, settings.openstack_region, name)
+                reporter.exist(self._store.living, self._programmed)
+                for key, up in self._statuses.items():
+                    reporter.say(key, up)
+                reporter.complete()
+                tasks.start("endpoint status, follow", reporter.follow())
+                tasks.start("endpoint status, write", reporter.write())
+            tasks.start("nothing to report", asyncio.Event().wait())  # type: ignore[arg-type]
+            await tasks.forever()
+
+    def _alive(self) -> bool:
+        return time.monotonic() - self._last_step < max(20.0, self.settings.dataplane_watchdog_timeout)
+
+    def _dataplane_settings(self) -> DataplaneSettings:
+        return dataplane_settings(self.settings, self._rp_filter)
+
+
+class Resyncs:
+    """When the kernel is to be read back as a whole, with ten percent of jitter. An interval of 0 means never."""
+
+    def __init__(self, now: float) -> None:
+        self._last = {"firewall": now, "host": now}
+        self._next = {"firewall": now, "host": now}
+
+    def due(self, settings: FelixSettings, now: float) -> set[str]:
+        host = [
+            seconds for seconds in (settings.route_refresh_interval, settings.interface_refresh_interval) if seconds
+        ]
+        intervals = {"firewall": settings.nftables_refresh_interval or math.inf, "host": min(host, default=math.inf)}
+        due = {name for name, at in self._next.items() if at <= now}
+        for name in due:
+            self._last[name] = now
+        for name in self._next:
+            if name in due or self._next[name] > self._last[name] + 1.1 * intervals[name]:
+                self._next[name] = self._last[name] + intervals[name] * random.uniform(0.9, 1.1)
+        return due
+
+    def wake_at(self) -> float:
+        return min(self._next.values())
+
+
+def _step(dataplane: Dataplane, settings: DataplaneSettings, changes: Changes, due: set[str]) -> Report:
+    """In the apply thread. The first step of all reads everything anyway."""
+    dataplane.use(settings)
+    dataplane.resync(firewall="firewall" in due, host="host" in due)
+    return dataplane.step(changes, time.monotonic())
+
+
+def _fixed(settings: FelixSettings) -> FelixSettings:
+    """The settings that are only read at the start, the others as built in."""
+    names = (
+        "felix_hostname",
+        "openstack_region",
+        "endpoint_reporting_enabled",
+        "reporting_interval_secs",
+        "reporting_ttl_secs",
+        "health_enabled",
+        "health_host",
+        "health_port",
+        "dataplane_watchdog_timeout",
+    )
+    return FelixSettings(**{name: getattr(settings, name) for name in names})

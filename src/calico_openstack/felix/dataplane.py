@@ -1,0 +1,297 @@
+"""One batch on the kernel, in the order that is safe at every instant. Lives in the apply thread.
+
+    drain events ─► links, drift marks wishes       ─► what is no longer wanted:    routes go first, then the firewall
+    forgets the endpoint, then its flows end
+                    what is newly wanted:        the firewall first, then sysctls, neighbours, and routes last
+    read back    ─► status: "up" only if the tap carries, the firewall took the batch, and the kernel shows the routes
+
+An address that moves between taps keeps its old route until the firewall knows the new owner, loses its flows, and is
+then replaced in place. If the firewall cannot be brought up to date, no route is added: an endpoint without
+protection is not reachable. What fails is retried with a growing pause, alone. A crash at any line leaves a state
+from which the next start reads, compares and goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from calico_openstack.daemon.logs import get_logger
+from calico_openstack.daemon.reconcile import Reconciler
+from calico_openstack.daemon.retry import Retries
+from calico_openstack.felix.firewall import Firewall
+from calico_openstack.felix.kernel.conntrack import Conntrack
+from calico_openstack.felix.kernel.events import KernelEvents
+from calico_openstack.felix.kernel.links import Links
+from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, concerns
+from calico_openstack.felix.kernel.routes import RouteKey, Routes
+from calico_openstack.felix.kernel.sysctls import Sysctls
+from calico_openstack.felix.ruleset.settings import RulesetSettings
+from calico_openstack.felix.taps import Difference, Taps
+from calico_openstack.felix.wanted.host import HostRules, global_sysctls
+from calico_openstack.felix.wanted.state import Changes, Wanted
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.net import Net
+from calico_openstack.netlink.rtnl_routes import Route
+from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
+
+log = get_logger("felix.dataplane")
+
+K = TypeVar("K", RouteKey, NeighbourKey)
+V = TypeVar("V", Route, str)
+
+TARGETS = ("nft", "routes", "neighbours", "sysctls", "flows")
+"""What a step counts its single operations by."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataplaneSettings:
+    ruleset: RulesetSettings = field(default_factory=RulesetSettings)
+    host: HostRules = field(default_factory=HostRules)
+    forwarding: bool = True
+    remove_external_routes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one step did: single operations per target, and status changes in the order in which they happened."""
+
+    operations: dict[str, int]
+    statuses: list[tuple[EndpointKey, bool]]
+    failures: dict[str, str]
+    wake_at: float | None
+
+
+class Dataplane:
+    """Everything in the kernel that Felix looks after. Times are monotonic seconds."""
+
+    def __init__(self, settings: DataplaneSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.settings = settings
+        self._connection = NetlinkSocket(ROUTE, strict=True)
+        self.events = KernelEvents()
+        self._links = Links()
+        self._firewall = Firewall(settings.ruleset)
+        self._taps = Taps(settings.host, self._links.carrying)
+        self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
+        self._routes.use(settings.host.protocol, settings.remove_external_routes)
+        self._route_keeper = Reconciler[RouteKey, Route](self._routes)
+        self._neighbour_keeper = Reconciler[NeighbourKey, str](Neighbours(self._connection, self._is_tap))
+        self._sysctls = Sysctls()
+        self._conntrack = Conntrack()
+        self._wanted = Wanted()
+        self._ledger = Retries[str]()
+        self._up: dict[EndpointKey, bool] = {}
+        # What the next step has to do besides its changes.
+        self._look_at: set[str] = set()
+        self._owed_routes: dict[RouteKey, Route | None] = {}
+        self._owed_neighbours: dict[NeighbourKey, str | None] = {}
+        self._owed_releases: set[Net] = set()
+        self._routes_known = False
+        self._listed = False
+        self._counts = dict.fromkeys(TARGETS, 0)
+
+    def resync(self, firewall: bool = True, host: bool = True) -> None:
+        """Read back at the next step: the firewall; links, routes, neighbours and sysctls."""
+        if firewall:
+            self._firewall.drifted()
+        if host:
+            self._listed = False
+            self._hosts_drifted()
+            self._look_at |= self._taps.owners.keys()
+
+    def use(self, settings: DataplaneSettings) -> None:
+        """Other settings, in effect with the next step."""
+        if settings == self.settings:
+            return
+        if settings.ruleset != self.settings.ruleset:
+            self._firewall.use(settings.ruleset, self._wanted)
+        self.settings = settings
+        self._routes.use(settings.host.protocol, settings.remove_external_routes)
+        self._owe(self._taps.use(settings.host))
+        self.resync(firewall=False)
+
+    def step(self, changes: Changes, now: float) -> Report:
+        """Bring the kernel to the wanted state as changed by `changes`. OSError only if nothing can be listed."""
+        self._counts = dict.fromkeys(TARGETS, 0)
+        flows, writes = self._conntrack.ended, self._sysctls.operations
+        self._wanted.apply(changes)
+        changed, flapped = self._observe(now)
+        statuses = [(key, False) for key in self._interrupted(flapped)]
+        for key in changes.endpoints_removed:
+            self._up.pop(key, None)
+        self._owe(self._taps.update(changes, changed))
+        dirty = self._look_at | set(self._ledger.due(now))
+        self._look_at = set()
+
+        self._withdraw(now)
+        protected = self._protect(changes, now)
+        self._release(now)
+        failures = self._program_sysctls(dirty)
+        self._want(self._neighbour_keeper, self._owed_neighbours)
+        self._counts["neighbours"] += self._neighbour_keeper.step(now).operations
+        if protected:
+            self._want(self._route_keeper, self._owed_routes)
+            self._counts["routes"] += self._route_keeper.step(now).operations
+            self._routes_known = True
+        statuses += self._prove(dirty, protected, failures, now)
+        self._counts["flows"] = self._conntrack.ended - flows
+        self._counts["sysctls"] = self._sysctls.operations - writes
+        return Report(self._counts, statuses, {name: failure.reason for name, failure in self._ledger}, self._wake_at())
+
+    def close(self) -> None:
+        for part in (self._connection, self.events, self._firewall, self._conntrack):
+            part.close()
+
+    def _observe(self, now: float) -> tuple[set[str], set[str]]:
+        """Take in what the kernel says: links, and marks for what others did to routes and neighbours."""
+        happened = self.events.drain()
+        self._links.apply(happened.links)
+        if happened.lost:
+            self.resync(firewall=False)
+        if not self._listed:
+            self._links.read(self._connection)
+            self._listed = True
+        grace = self._routes.wake_at()
+        if grace is not None and grace <= now:
+            self._hosts_drifted()
+        disturbed = [
+            event.route.ifindex for event in happened.routes if self._routes.concerns(event, self._taps.routes)
+        ]
+        disturbed += [
+            event.neighbour.ifindex for event in happened.neighbours if concerns(event, self._taps.neighbours)
+        ]
+        for ifindex in disturbed:
+            self._hosts_drifted()
+            if ifindex in self._links.by_index:
+                self._look_at.add(self._links.by_index[ifindex].name)
+        changed, flapped = self._links.take_changes()
+        if flapped & self._taps.programmed.keys():
+            self._hosts_drifted()
+        return {name for name in changed if self._is_tap_name(name)}, flapped
+
+    def _interrupted(self, flapped: set[str]) -> list[EndpointKey]:
+        """Endpoints that were up and whose tap was away, be it only for a moment: Neutron must see that."""
+        owners = [self._taps.owners[name].key for name in flapped if name in self._taps.owners]
+        interrupted = [key for key in owners if self._up.get(key)]
+        self._up.update(dict.fromkeys(interrupted, False))
+        return interrupted
+
+    def _owe(self, difference: Difference) -> None:
+        self._owed_routes.update(difference.routes)
+        self._owed_neighbours.update(difference.neighbours)
+        self._owed_releases |= difference.released
+        self._look_at |= difference.interfaces
+
+    def _withdraw(self, now: float) -> None:
+        """Remove the routes of prefixes that no tap gets any more; later, if the routes must be read first."""
+        kept = {(key.destination, key.metric) for key, route in self._owed_routes.items() if route is not None}
+        gone: dict[RouteKey, Route | None] = {
+            key: None
+            for key, route in self._owed_routes.items()
+            if route is None and (key.destination, key.metric) not in kept
+        }
+        if gone and self._routes_known:
+            for key in gone:
+                del self._owed_routes[key]
+            self._want(self._route_keeper, gone)
+            self._counts["routes"] += self._route_keeper.step(now).operations
+
+    def _protect(self, changes: Changes, now: float) -> bool:
+        before, troubled = self._firewall.operations, self._firewall.trouble is not None
+        protected = self._firewall.step(changes, now)
+        self._counts["nft"] += self._firewall.operations - before
+        if protected and troubled:
+            self._look_at |= self._taps.owners.keys()
+        return protected
+
+    def _release(self, now: float) -> None:
+        try:
+            self._conntrack.release(self._owed_releases)
+        except OSError as error:
+            # The firewall has forgotten the old owner already; what may remain is a flow that the new one's policy
+            # would have refused. Not a reason to keep the new owner off the network.
+            log.warning("conntrack.failed", addresses=len(self._owed_releases), reason=str(error))
+        self._owed_releases = set()
+
+    def _program_sysctls(self, dirty: set[str]) -> dict[str, str]:
+        wanted = global_sysctls(self.settings.host.ipv6, self.settings.forwarding)
+        for reason in self._sysctls.apply(wanted):
+            log.warning("sysctl.failed", reason=reason)
+        failures = {}
+        for name in dirty & self._taps.programmed.keys():
+            failed = self._sysctls.apply(self._taps.programmed[name].wants.sysctls)
+            if failed:
+                failures[name] = "; ".join(failed)
+        return failures
+
+    def _want(self, keeper: Reconciler[K, V], owed: dict[K, V | None]) -> None:
+        for key, value in owed.items():
+            keeper.want(key, value)
+        owed.clear()
+
+    def _prove(
+        self, dirty: set[str], protected: bool, failures: dict[str, str], now: float
+    ) -> list[tuple[EndpointKey, bool]]:
+        """Read back what was programmed for these interfaces; the endpoints whose status changed by it."""
+        programmed = {name: self._taps.programmed[name].ifindex for name in dirty if name in self._taps.programmed}
+        present = self._routes.present(programmed.values()) if programmed else set()
+        changed = []
+        for name in dirty:
+            owner = self._taps.owners.get(name)
+            if owner is None:
+                self._ledger.succeeded(name)
+                continue
+            reason = failures.get(name)
+            if name in programmed:
+                reason = reason or self._reason(owner.key, name, programmed[name], protected, present)
+                if reason is not None:
+                    self._ledger.failed(name, reason, now)
+            if reason is None and self._ledger.succeeded(name):
+                log.info("endpoint.recovered", interface=name)
+            up = name in programmed and reason is None
+            if self._up.get(owner.key) is not up:
+                self._up[owner.key] = up
+                changed.append((owner.key, up))
+                log.info("endpoint.up" if up else "endpoint.down", interface=name, reason=reason)
+        return changed
+
+    def _reason(self, key: EndpointKey, name: str, ifindex: int, protected: bool, present: set[Route]) -> str | None:
+        """Why an endpoint whose tap carries is not up; None if it is."""
+        if not protected:
+            return self._firewall.trouble or "the firewall could not be programmed"
+        if key in self._firewall.refused:
+            return self._firewall.refused[key]
+        for keeper in (self._route_keeper, self._neighbour_keeper):
+            for reason in keeper.trouble:
+                return reason[1].reason
+            for failed, failure in keeper.failures:
+                if failed.ifindex == ifindex:
+                    return failure.reason
+        missing = self._taps.expected_routes(name) - present
+        if missing:
+            return f"{len(missing)} routes are missing, the first to {min(missing).destination}"
+        return None
+
+    def _hosts_drifted(self) -> None:
+        self._route_keeper.drifted()
+        self._neighbour_keeper.drifted()
+        self._routes_known = False
+
+    def _is_tap(self, ifindex: int) -> bool:
+        link = self._links.by_index.get(ifindex)
+        return link is not None and self._is_tap_name(link.name)
+
+    def _is_tap_name(self, name: str) -> bool:
+        return self.settings.ruleset.is_tap(name)
+
+    def _wake_at(self) -> float | None:
+        times = [
+            self._firewall.wake_at(),
+            self._route_keeper.wake_at(),
+            self._neighbour_keeper.wake_at(),
+            self._ledger.wake_at(),
+            self._routes.wake_at(),
+        ]
+        return min((at for at in times if at is not None), default=None)

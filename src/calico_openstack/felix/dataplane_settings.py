@@ -1,0 +1,57 @@
+"""The dataplane's share of Felix's settings, in the dataplane's own terms."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from calico_openstack.felix.dataplane import DataplaneSettings
+from calico_openstack.felix.ruleset.settings import RulesetSettings, Service
+from calico_openstack.felix.settings import FelixSettings
+from calico_openstack.felix.wanted.host import HostRules
+from calico_openstack.model.net import host_net
+
+
+def dataplane_settings(settings: FelixSettings, rp_filter: str) -> DataplaneSettings:
+    """`rp_filter` is the host's default for new interfaces."""
+    return DataplaneSettings(
+        ruleset=ruleset_settings(settings),
+        host=HostRules(
+            ipv6=settings.ipv6_support,
+            metric4=settings.ipv4_normal_route_priority,
+            metric6=settings.ipv6_normal_route_priority,
+            protocol=settings.device_route_protocol,
+            source4=settings.device_route_source_address,
+            source6=settings.device_route_source_address_ipv6,
+            program_routes=not settings.route_sync_disabled,
+            rp_filter=rp_filter,
+        ),
+        forwarding=settings.ip_forwarding,
+        remove_external_routes=settings.remove_external_routes,
+    )
+
+
+def ruleset_settings(settings: FelixSettings) -> RulesetSettings:
+    """DHCP and DNS to the host are always allowed: this Felix serves OpenStack and nothing else."""
+    return RulesetSettings(
+        tap_prefixes=settings.interface_prefix,
+        endpoint_to_host=cast("Literal['drop', 'accept', 'return']", settings.default_endpoint_to_host_action),
+        deny=cast("Literal['drop', 'reject']", settings.nftables_filter_deny_action),
+        metadata=_metadata(settings),
+        metadata_proxy=settings.metadata_proxy_enabled,
+        allow_vxlan=settings.allow_vxlan_packets_from_workloads,
+        allow_ipip=settings.allow_ipip_packets_from_workloads,
+        vxlan_port=settings.vxlan_port,
+        drop_invalid=not settings.disable_conntrack_invalid_check,
+        log_prefix=settings.log_prefix,
+    )
+
+
+def _metadata(settings: FelixSettings) -> Service | None:
+    """Where 169.254.169.254:80 leads. A name instead of an address means no translation, as upstream (IPv4 only)."""
+    if settings.metadata_addr is None or not settings.metadata_port:
+        return None
+    try:
+        address = host_net(settings.metadata_addr)
+    except ValueError:
+        return None
+    return Service(address, settings.metadata_port) if address.version == 4 else None

@@ -1,0 +1,95 @@
+"""What the datastore says, taken in: documents become values, for the graph, the settings or the list of the living.
+
+A document that is not understood counts as absent, with a reason that is logged once and kept for `complaints`. An
+endpoint of this host is *living* as long as its key is there, understood or not: Neutron takes a missing status key
+of a port for an error, so it gets "down" and never nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from calico_openstack.daemon.logs import get_logger
+from calico_openstack.etcd.values import Event
+from calico_openstack.felix.calc.graph import Graph
+from calico_openstack.felix.calc.inputs import KINDS, feed, workload_endpoint_key
+from calico_openstack.model.bgp import Node
+from calico_openstack.model.cluster import ClusterInformation, FelixConfiguration
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.intake import Absent, read
+from calico_openstack.model.keys import ResourceKey, parse_key
+
+log = get_logger("felix.datastore")
+
+
+class Datastore:
+    """The present state of everything under the resources' prefix that concerns Felix of one host."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.living: set[EndpointKey] = set()
+        self.complaints: dict[str, str] = {}
+        self.configurations: dict[str, FelixConfiguration] = {}
+        self.node_labels: dict[str, str] = {}
+        self._cluster: ClusterInformation | None = None
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why nothing may be written to the kernel yet; None if it may."""
+        if self._cluster is None:
+            return "there is no ClusterInformation 'default'; the Neutron driver makes it at its first resync"
+        if not self._cluster.ready:
+            return "ClusterInformation 'default' says datastoreReady: false"
+        return None
+
+    def take(self, events: Iterable[Event]) -> bool:
+        """Take in changes; True if settings may be others by it."""
+        settings = False
+        for event in events:
+            key = parse_key(event.key)
+            if not isinstance(key, ResourceKey):
+                continue
+            if key.kind in KINDS:
+                feed(self.graph, key, self._value(event))
+                self._note_life(key, event.value is not None)
+            elif key.kind in ("FelixConfiguration", "ClusterInformation", "Node"):
+                settings |= self._take_other(key, self._value(event))
+        return settings
+
+    def _value(self, event: Event) -> object:
+        if event.value is None:
+            self.complaints.pop(event.key, None)
+            return None
+        found = read(event.key, event.value)
+        if isinstance(found, Absent):
+            if self.complaints.get(event.key) != found.reason:
+                log.warning("document.ignored", key=event.key, reason=found.reason, stand_in=found.stand_in is not None)
+            self.complaints[event.key] = found.reason
+            return found.stand_in
+        if self.complaints.pop(event.key, None) is not None:
+            log.info("document.understood", key=event.key)
+        return found.value
+
+    def _note_life(self, key: ResourceKey, there: bool) -> None:
+        endpoint = workload_endpoint_key(key)
+        if endpoint is not None and endpoint.host == self.graph.hostname:
+            (self.living.add if there else self.living.discard)(endpoint)
+
+    def _take_other(self, key: ResourceKey, value: object) -> bool:
+        if key.kind == "ClusterInformation" and key.name == "default":
+            self._cluster = value if isinstance(value, ClusterInformation) else None
+            return False
+        if key.kind == "Node":
+            if key.name != self.graph.hostname:
+                return False
+            labels = dict(value.labels) if isinstance(value, Node) else {}
+            changed = labels != self.node_labels
+            self.node_labels = labels
+            return changed
+        if key.kind == "FelixConfiguration":
+            if isinstance(value, FelixConfiguration):
+                self.configurations[key.name] = value
+            else:
+                self.configurations.pop(key.name, None)
+            return True
+        return False

@@ -1,0 +1,174 @@
+"""What this host's taps should have now: endpoints and interfaces brought together.
+
+    endpoints (Changes) ──┐
+                          ├──► per interface: wishes, if it carries and has an owner ──► routes, neighbours, sysctls
+    links ────────────────┘
+
+Knows wishes only, no kernel: `update` tells which interfaces are to be looked at, which keys of the route and neighbour
+targets changed, and which addresses are released and must lose their flows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from calico_openstack.felix.kernel.neighbours import NeighbourKey
+from calico_openstack.felix.kernel.routes import RouteKey, key_of
+from calico_openstack.felix.wanted.host import NOTHING, HostRules, HostWants, host_wants
+from calico_openstack.felix.wanted.route_claims import RouteClaims
+from calico_openstack.felix.wanted.state import Changes, WantedEndpoint
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.net import Net
+from calico_openstack.netlink.rtnl_links import Link
+from calico_openstack.netlink.rtnl_routes import Route, device_route
+
+
+class Programmed(NamedTuple):
+    """What an interface has, or is about to get."""
+
+    ifindex: int
+    wants: HostWants
+
+
+@dataclass(slots=True)
+class Difference:
+    """What an update changed. A value None means: not wanted any more."""
+
+    interfaces: set[str] = field(default_factory=set)
+    routes: dict[RouteKey, Route | None] = field(default_factory=dict)
+    neighbours: dict[NeighbourKey, str | None] = field(default_factory=dict)
+    released: set[Net] = field(default_factory=set)
+
+
+class Taps:
+    """`carrying(name)` gives the interface if it is there and carries."""
+
+    def __init__(self, rules: HostRules, carrying: Callable[[str], Link | None]) -> None:
+        self.rules = rules
+        self._carrying = carrying
+        self.owners: dict[str, WantedEndpoint] = {}
+        self.programmed: dict[str, Programmed] = {}
+        self.routes: dict[RouteKey, Route] = {}
+        self.neighbours: dict[NeighbourKey, str] = {}
+        self._endpoints: dict[EndpointKey, WantedEndpoint] = {}
+        self._claims = RouteClaims()
+        self._listed: Counter[Net] = Counter()
+        self._holders: dict[Net, str] = {}
+        self._names: dict[int, str] = {}
+
+    def update(self, changes: Changes, interfaces: Iterable[str] = ()) -> Difference:
+        """Take in changed endpoints and interfaces whose link changed."""
+        difference = Difference(interfaces=set(interfaces))
+        for key in changes.endpoints_removed:
+            self._own(key, None, difference)
+        for key, endpoint in changes.endpoints.items():
+            self._own(key, endpoint, difference)
+        for interface in difference.interfaces:
+            self._look(interface, difference)
+        return difference
+
+    def use(self, rules: HostRules) -> Difference:
+        """Other settings: wish for everything anew."""
+        routes, neighbours = self.routes, self.neighbours
+        self.routes, self.neighbours, self.programmed, self._claims = {}, {}, {}, RouteClaims()
+        self.rules = rules
+        difference = self.update(Changes(), self.owners)
+        difference.routes.update((key, None) for key in routes if key not in self.routes)
+        difference.neighbours.update((key, None) for key in neighbours if key not in self.neighbours)
+        return difference
+
+    def is_wanted(self, net: Net) -> bool:
+        """Whether a local endpoint lists the address, be its interface there or not."""
+        return self._listed[net] > 0
+
+    def has_claims(self, ifindex: int) -> bool:
+        return self._claims.wants(ifindex)
+
+    def expected_routes(self, interface: str) -> set[Route]:
+        """The routes that the kernel must have before the interface's endpoint is up."""
+        programmed = self.programmed.get(interface)
+        if programmed is None:
+            return set()
+        return {self._route(net, programmed.ifindex) for net in self._claims.won(programmed.ifindex)}
+
+    def _own(self, key: EndpointKey, endpoint: WantedEndpoint | None, difference: Difference) -> None:
+        before = self._endpoints.pop(key, None)
+        if endpoint is not None:
+            self._endpoints[key] = endpoint
+            self._listed.update(_addresses(endpoint))
+            difference.interfaces.add(endpoint.interface)
+        if before is not None:
+            self._listed.subtract(_addresses(before))
+            difference.interfaces.add(before.interface)
+            if self.owners.get(before.interface) is before:
+                del self.owners[before.interface]
+            for net in _addresses(before):
+                if not self._listed[net]:
+                    del self._listed[net]
+                    if self._holders.pop(net, None) is not None:
+                        difference.released.add(net)
+        if endpoint is not None:
+            self.owners[endpoint.interface] = endpoint
+
+    def _look(self, interface: str, difference: Difference) -> None:
+        """Compare what an interface has with what it should have now."""
+        owner, link = self.owners.get(interface), self._carrying(interface)
+        before = self.programmed.pop(interface, None)
+        after = None
+        if owner is not None and link is not None:
+            after = self.programmed[interface] = Programmed(link.ifindex, host_wants(owner, self.rules))
+        if before is not None and (after is None or before.ifindex != after.ifindex):
+            self._replace(before.ifindex, before.wants, NOTHING, difference)
+            del self._names[before.ifindex]
+            before = None
+        if after is not None:
+            self._names[after.ifindex] = interface
+            self._replace(after.ifindex, before.wants if before else NOTHING, after.wants, difference)
+
+    def _replace(self, ifindex: int, before: HostWants, after: HostWants, difference: Difference) -> None:
+        wanted = dict(after.neighbours)
+        for address, _ in before.neighbours:
+            if address not in wanted:
+                self.neighbours.pop(NeighbourKey(ifindex, address), None)
+                difference.neighbours[NeighbourKey(ifindex, address)] = None
+        for address, mac in wanted.items():
+            key = NeighbourKey(ifindex, address)
+            self.neighbours[key] = difference.neighbours[key] = mac.lower()
+        winners = {net: self._claims.winner(net) for net in {*before.routes, *after.routes}}
+        self._claims.claim(ifindex, after.routes)
+        for net, was in winners.items():
+            now = self._claims.winner(net)
+            if was is not None and was != now:
+                route = self._route(net, was)
+                self.routes.pop(key_of(route), None)
+                difference.routes[key_of(route)] = None
+            if now is not None:
+                route = self._route(net, now)
+                self.routes[key_of(route)] = difference.routes[key_of(route)] = route
+                self._hold(net, self._names[now], difference)
+
+    def _hold(self, net: Net, interface: str, difference: Difference) -> None:
+        """A prefix that moves to another interface must not take its flows along."""
+        before = self._holders.get(net)
+        if net.is_host:
+            self._holders[net] = interface
+            if before is not None and before != interface:
+                difference.released.add(net)
+
+    def _route(self, net: Net, ifindex: int) -> Route:
+        rules = self.rules
+        return device_route(
+            net,
+            ifindex,
+            metric=rules.metric(net.version),
+            protocol=rules.protocol,
+            source=rules.source(net.version),
+        )
+
+
+def _addresses(endpoint: WantedEndpoint) -> set[Net]:
+    external = {nat.external for nat in endpoint.nats}
+    return {net for net in {*endpoint.addresses, *external} if net.is_host}
