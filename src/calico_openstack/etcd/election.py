@@ -91,6 +91,9 @@ class Election:
 
     def wait(self, timeout: float) -> bool:
         """Wait until this candidate leads, at most `timeout` seconds; whether it does."""
+        if not self.leads:
+            # The term may have run out while the election's thread still hangs in a call.
+            self._led.clear()
         self._led.wait(timeout)
         return self.leads
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -170,6 +171,16 @@ def test_a_lost_answer_to_the_winning_transaction_does_not_cost_the_leadership(c
 
     assert lost
     assert one.leads
+
+
+def test_waiting_for_a_term_that_ran_out_unnoticed_really_waits(cluster: Cluster) -> None:
+    one = cluster.candidate("one")
+    one.step()
+    cluster.clock.advance(41)
+    began = time.monotonic()
+
+    assert not one.wait(0.1)
+    assert time.monotonic() - began >= 0.1
 
 
 def test_the_thread_campaigns_and_tells(cluster: Cluster) -> None:
