@@ -54,6 +54,7 @@ class Background:
         self._timeout = timeout
         self._lock = threading.Condition()
         self._debts: dict[Ref, Debt] = {}
+        self._paying: dict[Ref, Debt] = {}
         self._jobs: list[Callable[[], None]] = []
         self._away_since: float | None = None
         self._thread: threading.Thread | None = None
@@ -64,7 +65,8 @@ class Background:
     def owed(self) -> int:
         """Objects whose last write failed."""
         with self._lock:
-            return sum(debt.since is not None for debt in self._debts.values())
+            failed = {ref for debts in (self._debts, self._paying) for ref, debt in debts.items() if debt.since}
+            return len(failed)
 
     @property
     def away(self) -> bool:
@@ -116,11 +118,6 @@ class Background:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=10)
 
-    def idle(self) -> bool:
-        """Nothing failed and nothing waits, second looks aside."""
-        with self._lock:
-            return not self._jobs and all(debt.since is None for debt in self._debts.values())
-
     # --- the thread
 
     def _wake(self) -> None:
@@ -140,6 +137,7 @@ class Background:
                 batch = {ref: self._debts[ref] for ref in self._due()[:BATCH]}
                 for ref in batch:
                     del self._debts[ref]
+                self._paying = batch
             for job in jobs:
                 try:
                     job()
@@ -147,6 +145,7 @@ class Background:
                     LOG.exception("A background job failed")
             if batch:
                 self._pay(batch)
+                self._paying = {}
 
     def _due(self) -> list[Ref]:
         now = time.monotonic()

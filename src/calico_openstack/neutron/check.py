@@ -50,7 +50,7 @@ class Check:
         self._synchroniser = parts.synchroniser
 
     def run(self, patience: float = 2.0) -> None:
-        """Compare, look again at what differs after `patience` seconds (a change may be on its way), repair the rest."""
+        """Compare, look again at what differs after `patience` seconds (a change may be under way), repair the rest."""
         differences = self.differences()
         wrong = differences.wrong
         if wrong:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from oslo_config import cfg
 
 from calico_openstack.etcd.blocking import BlockingClient
-from calico_openstack.neutron import options
+from calico_openstack.neutron import database, options
 from calico_openstack.neutron.background import Background
 from calico_openstack.neutron.projects import Projects
 from calico_openstack.neutron.sync import Synchroniser
@@ -34,7 +34,7 @@ def make_parts() -> Parts:
     group = cfg.CONF[options.GROUP]
     client = BlockingClient(options.etcd_settings())
     projects = Projects(limit=group.project_name_cache_max)
-    synchroniser = Synchroniser(client, options.site(), projects.known)
+    synchroniser = Synchroniser(client, options.site(), database, projects.known)
     background = Background(synchroniser, group.etcd_request_timeout, group.etcd_timeout)
     projects.on_news(background.owe)
     return Parts(client, projects, synchroniser, background)

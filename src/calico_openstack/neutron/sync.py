@@ -18,19 +18,18 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from oslo_log import log
 
 from calico_openstack.etcd.blocking import BlockingClient
 from calico_openstack.etcd.errors import Unavailable
 from calico_openstack.etcd.values import Delete, Operation, Put, Unchanged
-from calico_openstack.neutron import database
 from calico_openstack.neutron.translate.document import Documents, Refusal, Wanted, compose, merged
-from calico_openstack.neutron.translate.endpoints import port_documents, slot_keys
+from calico_openstack.neutron.translate.endpoints import Surroundings, port_documents, slot_keys
 from calico_openstack.neutron.translate.labels import Project
 from calico_openstack.neutron.translate.security_groups import group_documents, policy_key
 from calico_openstack.neutron.translate.site import Site
@@ -39,6 +38,7 @@ from calico_openstack.neutron.translate.subnets import subnet_documents, subnet_
 
 LOG = log.getLogger(__name__)
 
+Row = Mapping[str, Any]
 Kind = Literal["port", "group", "subnet"]
 ATTEMPTS: Final = 10
 WRITES_PER_TRANSACTION: Final = 100
@@ -54,6 +54,16 @@ class Ref(NamedTuple):
 
 Changes = Mapping[Ref, frozenset[Slot]]
 """What may have changed; for a port, the slots that it had before (its row no longer tells)."""
+
+
+class Reader(Protocol):
+    """The part of `database` that is used here; each call sees what was committed before it."""
+
+    def ports(self, ids: Iterable[str]) -> Mapping[str, Row]: ...
+    def surroundings(self, rows: Collection[Row], projects: Mapping[str, Project]) -> Surroundings: ...
+    def security_group_rules(self, group_ids: Iterable[str]) -> Mapping[str, Sequence[Row]]: ...
+    def address_groups(self, ids: Iterable[str]) -> Mapping[str, Sequence[str]]: ...
+    def subnets(self, ids: Iterable[str]) -> Mapping[str, Row]: ...
 
 
 @dataclass(slots=True)
@@ -77,8 +87,8 @@ class Synchroniser:
         self,
         store: BlockingClient,
         site: Site,
+        reader: Reader,
         known_projects: Callable[[set[str]], Mapping[str, Project]] = lambda ids: {},
-        reader: Any = database,
     ) -> None:
         self.store = store
         self.site = site
@@ -98,18 +108,31 @@ class Synchroniser:
             outcome = Outcome()
             documents, policies = self.translate(pending, outcome)
             by_key = merged(documents.values())
-            more = (by_key.keys | policies.keys()) - keys
-            groups = {Ref("group", group): frozenset[Slot]() for key, group in policies.items() if key not in stored}
-            groups = {ref: seen for ref, seen in groups.items() if ref not in pending}
-            if more or groups:
-                keys |= more
-                pending.update(groups if not more else {})
+            unread = by_key.keys - keys
+            if unread:
+                # The row has moved to where nobody expected it: those keys must be read before the row is.
+                keys |= unread
+                continue
+            groups = self._groups_without_policy(policies, stored, deadline) - pending.keys()
+            if groups:
+                pending.update((ref, frozenset()) for ref in groups)
+                keys.update(policy_key(self.site, ref.id) for ref in groups)
                 continue
             if self._write(documents, by_key, stored, outcome, deadline):
                 return outcome
             conflicts += 1
             if conflicts >= ATTEMPTS:
                 raise Unavailable(f"{ATTEMPTS} writes in a row met a newer one", about=str(next(iter(pending))))
+
+    def _groups_without_policy(
+        self, policies: Mapping[str, str], stored: Mapping[str, Any], deadline: float | None
+    ) -> set[Ref]:
+        """Groups of the ports at hand whose policy is not stored. A stored one is kept right by the group's own
+        events.
+        """
+        unread = policies.keys() - stored.keys()
+        found = self.store.get_many(sorted(unread), timeout=_left(deadline)).items if unread else {}
+        return {Ref("group", policies[key]) for key in unread if key not in found}
 
     def translate(self, changes: Changes, outcome: Outcome) -> tuple[dict[Ref, Documents], dict[str, str]]:
         """The documents of each object by the database as it is now, and the policy keys (with group ids) that they

@@ -270,6 +270,16 @@ def cloud(neutron: Neutron) -> Cloud:
     return Cloud(neutron)
 
 
+@pytest.fixture
+def neutron_class() -> type[Neutron]:
+    return Neutron
+
+
+@pytest.fixture
+def binaries() -> Path:
+    return BINARIES
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "neutron.sqlite"
