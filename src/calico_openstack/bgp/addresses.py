@@ -1,7 +1,8 @@
 """Which address this host has towards the world: the kernel's choice of source for its default route.
 
-Connecting a UDP socket sends nothing; it only makes the kernel choose a route and a source address. The destinations are
-documentation addresses (RFC 5737, RFC 3849), so that no more specific route is likely to lead there.
+Connecting a UDP socket sends nothing; it only makes the kernel choose a route and a source address. The
+destinations are documentation addresses (RFC 5737, RFC 3849), so that no more specific route is likely to
+lead there.
 """
 
 from __future__ import annotations

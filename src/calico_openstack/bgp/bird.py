@@ -1,7 +1,8 @@
 """BIRD's control socket: a thin skin over `calico_openstack.bgp.replies`.
 
-Each conversation is a connection of its own: BIRD may be restarted at any time, and a socket file of a dead BIRD refuses. All
-waiting is bounded; whatever goes wrong is a `BirdAway` (nobody answers, try later) or a `Refused` (it answered: no).
+Each conversation is a connection of its own: BIRD may be restarted at any time, and a socket file of a dead
+BIRD refuses. All waiting is bounded; whatever goes wrong is a `BirdAway` (nobody answers, try later) or a
+`Refused` (it answered: no).
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Bird:
     async def configure(self) -> None:
         """Read the configuration file again, and return when it is in force.
 
-        BIRD answers 0003 when it is done, or 0004 when protocols still shut down; the new file holds in both cases.
+        BIRD answers 0003 when it is done, or 0004 when protocols still shut down; the new file holds in both
+        cases.
         """
         async with self._talk() as bird:
             reply = await bird.ask("configure")

@@ -1,8 +1,9 @@
 """BGPFilter rules as BIRD statements.
 
-PURE. A rule becomes one `if ... then { ...; accept; }`; the first that matches decides, as upstream says. User functions
-that return values are spelt differently in BIRD 2.0 and 2.14, so there are none: the statements stand in the session's own
-filter. What is known when the text is made (iBGP or eBGP) is decided here and leaves no trace in it.
+PURE. A rule becomes one `if ... then { ...; accept; }`; the first that matches decides, as upstream says.
+User functions that return values are spelt differently in BIRD 2.0 and 2.14, so there are none: the
+statements stand in the session's own filter. What is known when the text is made (iBGP or eBGP) is decided
+here and leaves no trace in it.
 """
 
 from __future__ import annotations

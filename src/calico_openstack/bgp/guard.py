@@ -1,8 +1,9 @@
 """A second look before most sessions go.
 
-PURE. An etcd that was restored empty, or restored from the wrong backup, would make every host drop its sessions at once,
-and with them the routes of a cloud that works. So a change that takes away more than half of the sessions is held until a
-fresh reading, `pause` seconds later, says the same. An intended change of that size is only late by the pause.
+PURE. An etcd that was restored empty, or restored from the wrong backup, would make every host drop its
+sessions at once, and with them the routes of a cloud that works. So a change that takes away more than half
+of the sessions is held until a fresh reading, `pause` seconds later, says the same. An intended change of
+that size is only late by the pause.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Guard:
         if confirmed and self.held_since is not None and now >= self.held_since + self.pause:
             self.held_since = None
             return False
-        if self.held_since is None:
+        if self.held_since is None or now >= self.held_since + self.pause:
+            # The second reading failed or said something else: wait for another one.
             self.held_since = now
         return True
 

@@ -1,8 +1,9 @@
 """This host's own Node record: what it should say, and how it gets into etcd.
 
-The agent creates the record and keeps what the settings file says in it true; everything else in it belongs to others (an
-operator's labels, Felix's tunnel fields) and is kept. An address that was found out rather than set is written only when the
-record has none. The record is never deleted by the agent: an operator who removes a host does that.
+The agent creates the record and keeps what the settings file says in it true; everything else in it belongs
+to others (an operator's labels, Felix's tunnel fields) and is kept. An address that was found out rather than
+set is written only when the record has none. The record is never deleted by the agent: an operator who
+removes a host does that.
 """
 
 from __future__ import annotations
@@ -92,9 +93,7 @@ def _addresses(spec: dict[str, Any], bgp: dict[str, Any]) -> None:
     """`spec.addresses` repeats the BGP addresses as CalicoNodeIP, as upstream's own writer does; others are kept."""
     listed = spec.get("addresses")
     others = [item for item in listed if not _is_node_ip(item)] if isinstance(listed, list) else []
-    ours = [
-        {"address": bgp[name], "type": "CalicoNodeIP"} for name in ("ipv4Address", "ipv6Address") if bgp.get(name)
-    ]
+    ours = [{"address": bgp[name], "type": "CalicoNodeIP"} for name in ("ipv4Address", "ipv6Address") if bgp.get(name)]
     if ours or others:
         spec["addresses"] = [*others, *ours]
 

@@ -1,9 +1,9 @@
 """Who peers with whom: the mesh, the peerings that operators asked for, and their opposite ends.
 
-PURE. A `Peering` is one address that this host should talk to, and why; what the session looks like is settled in
-`calico_openstack.bgp.sessions`. The answer of `requested` is in order of precedence: global peerings, then those of a node or
-node selector, then the generated opposites; the mesh comes last. The rules are upstream's
-(confd/pkg/backends/calico/bgp_processor.go, behaviour only):
+PURE. A `Peering` is one address that this host should talk to, and why; what the session looks like is
+settled in `calico_openstack.bgp.sessions`. The answer of `requested` is in order of precedence: global
+peerings, then those of a node or node selector, then the generated opposites; the mesh comes last. The rules
+are upstream's (confd/pkg/backends/calico/bgp_processor.go, behaviour only):
 
 - the mesh joins all nodes that are no reflectors, one session per family that both ends have;
 - a BGPPeer with a `peerSelector` makes a session to each address of each matching node;
@@ -24,7 +24,8 @@ Kind = Literal["Mesh", "Global", "Node"]
 
 @dataclass(frozen=True, slots=True)
 class Peering:
-    """One neighbour. `port` is set only if it was given with the address; `node` if the neighbour is one of ours.
+    """One neighbour. `port` is set only if it was given with the address; `node` if the neighbour is one of
+    ours.
 
     `symmetrical`: the other end surely has the same peering, so that one side may wait for the other.
     """

@@ -1,16 +1,18 @@
 """From a `Speaker` to the text of one BIRD 2 configuration for both families.
 
-PURE. The text is a function of the values alone, sorted and quoted, so that equal wishes give equal bytes and BIRD, which
-compares protocol by protocol, touches only the sessions that changed. It keeps to what BIRD 2.0.12 and 3 both read.
+PURE. The text is a function of the values alone, sorted and quoted, so that equal wishes give equal bytes and
+BIRD, which compares protocol by protocol, touches only the sessions that changed. It keeps to what BIRD
+2.0.12 and 3 both read.
 
 What it guards against, learned the hard way:
 
-- a kernel-learned route has preference 10 and BGP 100: a host would prefer another host's path to its own guest. Local guest
-  routes get 150 (250 while elevated), elevated BGP routes 200;
-- a kernel metric set per route leaves the old route behind when it changes (BIRD before 2.16, fixed by its commit 00b139bd2):
-  the kernel metric is constant, the preference decides;
+- a kernel-learned route has preference 10 and BGP 100: a host would prefer another host's path to its own
+  guest. Local guest routes get 150 (250 while elevated), elevated BGP routes 200;
+- a kernel metric set per route leaves the old route behind when it changes (BIRD before 2.16, fixed by its
+  commit 00b139bd2): the kernel metric is constant, the preference decides;
 - the default netlink buffer overflows at a few thousand route changes: 16 MiB;
-- next hops resolve over `direct` and over foreign kernel routes, which are read for that purpose and never told to anybody;
+- next hops resolve over `direct` and over foreign kernel routes, which are read for that purpose and never
+  told to anybody;
 - nothing but host routes on guests' interfaces leaves this host as its own.
 """
 
@@ -47,8 +49,8 @@ _LOG_CLASSES = {
 class Options:
     """What the host's settings file decides. Times in seconds; an interface pattern is a shell pattern.
 
-    `restart_time` is how long peers keep our routes while BIRD is away; `restart_wait` how long a BIRD that came back waits for
-    *all* peers before it speaks. One dead peer uses the whole of it up, so it is short.
+    `restart_time` is how long peers keep our routes while BIRD is away; `restart_wait` how long a BIRD that
+    came back waits for *all* peers before it speaks. One dead peer uses the whole of it up, so it is short.
     """
 
     guest_interfaces: tuple[str, ...] = ("tap*",)

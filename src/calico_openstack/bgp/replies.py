@@ -1,8 +1,8 @@
 """What BIRD says on its control socket, as values.
 
-PURE. A reply is lines `CCCC-text` (more to come) or `CCCC text` (last one of the reply); a line that begins with a blank
-continues the one before, with the same code (BIRD doc/reply_codes). `Parser` takes bytes in any portions and gives whole
-replies; `sessions` and `daemon` read the two replies that the agent asks for.
+PURE. A reply is lines `CCCC-text` (more to come) or `CCCC text` (last one of the reply); a line that begins
+with a blank continues the one before, with the same code (BIRD doc/reply_codes). `Parser` takes bytes in any
+portions and gives whole replies; `sessions` and `daemon` read the two replies that the agent asks for.
 """
 
 from __future__ import annotations
@@ -144,9 +144,8 @@ def daemon(reply: Reply) -> DaemonState:
 
 
 def _session(fields: dict[str, str]) -> SessionState:
-    routes = dict(
-        (kind, int(count)) for count, kind in re.findall(r"(\d+) (imported|exported)", fields.get("Routes", ""))
-    )
+    counts = re.findall(r"(\d+) (imported|exported)", fields.get("Routes", ""))
+    routes = {kind: int(count) for count, kind in counts}
     return SessionState(
         name=fields["name"],
         state=fields.get("BGP state", fields["up"]),

@@ -1,7 +1,8 @@
 """BGP passwords from the host's own files: `<directory>/<secret name>/<key>`.
 
-There is no Kubernetes here to keep a secret, and etcd is read by every host; so the operator's configuration management puts
-the file where the agent (root) alone can read it. What cannot be read is missing, and the session says so.
+There is no Kubernetes here to keep a secret, and etcd is read by every host; so the operator's configuration
+management puts the file where the agent (root) alone can read it. What cannot be read is missing, and the
+session says so.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Which BGP sessions this host should have, and everything BIRD must know about each.
 
 PURE: the cluster's BGP resources and the host's name in, a `Speaker` out. Who peers with whom is in
-`calico_openstack.bgp.peerings`; this file settles what one session is: ports, AS numbers, the passive side, the reflector
-rule, secrets and filters.
+`calico_openstack.bgp.peerings`; this file settles what one session is: ports, AS numbers, the passive side,
+the reflector rule, secrets and filters.
 
-Promise: a session that cannot be made exactly as it was asked for is not made at all, and a `Problem` names the object, the
-reason and the cure. No other session suffers from it. The same cluster always gives the same, sorted answer.
+Promise: a session that cannot be made exactly as it was asked for is not made at all, and a `Problem` names
+the object, the reason and the cure. No other session suffers from it. The same cluster always gives the same,
+sorted answer.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ def session_name(kind: Kind, address: Net, port: int | None) -> str:
 def obstacle(cluster: Cluster, host: str) -> Problem | None:
     """Why no answer may be given at all, so that BIRD should stay as it is.
 
-    Without its own Node the host would change its router id, which resets every session; with a configuration that cannot
-    be read it would fall back to the mesh and the default AS.
+    Without its own Node the host would change its router id, which resets every session; with a configuration
+    that cannot be read it would fall back to the mesh and the default AS.
     """
     for subject in ("BGPConfiguration/default", f"BGPConfiguration/node.{host}", f"Node/{host}"):
         if subject in cluster.absent:
@@ -272,7 +273,8 @@ def _password_problem(peering: Peering, password: str | None) -> Problem | None:
 
 
 def _first_per_neighbour(sessions: list[Session]) -> list[Session]:
-    """The first session to an address and port stays: explicit before generated before mesh, global before node.
+    """The first session to an address and port stays: explicit before generated before mesh, global before
+    node.
 
     Two BIRD protocols to the same neighbour would fight over one incoming connection.
     """

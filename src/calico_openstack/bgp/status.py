@@ -1,7 +1,8 @@
 """What this host's BGP looks like, as one JSON value for etcd, and when it is worth writing.
 
-PURE. The first three fields are those of Felix's host status, so that whoever reads that can tell that this agent is alive;
-the rest is for people: the daemon, the configuration in force, each session, and what an operator should mend.
+PURE. The first three fields are those of Felix's host status, so that whoever reads that can tell that this
+agent is alive; the rest is for people: the daemon, the configuration in force, each session, and what an
+operator should mend.
 """
 
 from __future__ import annotations

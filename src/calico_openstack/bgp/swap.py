@@ -1,7 +1,8 @@
 """The way of a new configuration into BIRD: written aside, checked by BIRD itself, moved into place.
 
-Think of the crash at any line: the file in place is always a whole one that `bird -p` has accepted, so a BIRD that starts at
-that moment starts well. What is refused never gets there, and the BIRD that runs goes on as it is.
+Think of the crash at any line: the file in place is always a whole one that `bird -p` has accepted, so a BIRD
+that starts at that moment starts well. What is refused never gets there, and the BIRD that runs goes on as it
+is.
 """
 
 from __future__ import annotations
@@ -51,6 +52,23 @@ def read(path: Path) -> str | None:
 
 async def put(path: Path, text: str, binary: str = "bird", group: str = "bird") -> None:
     """Make `text` the content of `path`, after BIRD's own check. CheckFailed or OSError: nothing has changed."""
+    aside = await asyncio.to_thread(_write_aside, path, text, group)
+    try:
+        await check(aside, binary)
+        await asyncio.to_thread(_move, aside, path)
+    except BaseException:
+        _forget(aside)
+        raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """What a killed agent left beside the file."""
+    for leftover in path.parent.glob(f".{path.name}.????????"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def _write_aside(path: Path, text: str, group: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same directory, since a rename is atomic only within one file system.
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -61,20 +79,24 @@ async def put(path: Path, text: str, binary: str = "bird", group: str = "bird") 
             file.flush()
             os.fsync(file.fileno())
         _restrict(aside, group)
-        await check(aside, binary)
-        aside.rename(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            aside.unlink()
+        _forget(aside)
         raise
-    _sync_directory(path.parent)
+    return aside
 
 
-def remove_leftovers(path: Path) -> None:
-    """What a killed agent left beside the file."""
-    for leftover in path.parent.glob(f".{path.name}.????????"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+def _move(aside: Path, path: Path) -> None:
+    aside.rename(path)
+    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _forget(aside: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        aside.unlink()
 
 
 def _restrict(path: Path, group: str) -> None:
@@ -85,11 +107,3 @@ def _restrict(path: Path, group: str) -> None:
         path.chmod(0o640)
     except (KeyError, PermissionError):
         path.chmod(0o600)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
