@@ -1,4 +1,4 @@
-"""A compute host for DHCP tests: the test's own network namespace, a real etcd, the real agent as a process, and guests.
+"""A compute host for DHCP tests: a network namespace, a real etcd, the real agent as a process, and guests.
 
 ```
     etcd (loopback)      guest namespace      guest namespace
@@ -41,7 +41,9 @@ event="${reason:-$1}"
 env > "$OUT.$event.new" && mv "$OUT.$event.new" "$OUT.$event"
 case "$event" in
 deconfig) ip -4 addr flush dev "$interface"; ip link set "$interface" up ;;
-bound|renew) ip -4 addr replace "$ip/$mask" dev "$interface"; ip -4 route replace default via $router onlink dev "$interface" ;;
+bound|renew)
+    ip -4 addr replace "$ip/$mask" dev "$interface"
+    [ -z "$router" ] || ip -4 route replace default via $router onlink dev "$interface" ;;
 BOUND6|RENEW6|REBIND6) ip -6 addr replace "$new_ip6_address/128" dev "$interface" ;;
 esac
 exit 0
@@ -90,7 +92,21 @@ class Guest:
     def daemon4(self) -> subprocess.Popen[bytes]:
         """A client that stays: SIGUSR1 makes it renew, by unicast."""
         out = self.host.directory / f"{self.namespace}.v4"
-        words = ["busybox", "udhcpc", "-i", "eth0", "-f", "-t", "5", "-T", "1", "-O", "dns", "-s", str(self.host.script)]
+        words = [
+            "busybox",
+            "udhcpc",
+            "-i",
+            "eth0",
+            "-f",
+            "-t",
+            "5",
+            "-T",
+            "1",
+            "-O",
+            "dns",
+            "-s",
+            str(self.host.script),
+        ]
         return self.host.start(["ip", "netns", "exec", self.namespace, "env", f"OUT={out}", *words])
 
     def told(self, event: str, family: str = "v4") -> dict[str, str]:
@@ -127,7 +143,7 @@ class Guest:
     def addresses6(self) -> list[str]:
         words = ("ip", "-n", self.namespace, "-6", "-j", "addr", "show", "dev", "eth0", "scope", "global", "-tentative")
         found = json.loads(run(*words))
-        return [info["local"] for link in found for info in link.get("addr_info", [])]
+        return [info["local"] for link in found for info in link.get("addr_info", []) if info]
 
     def pings(self, address: str) -> bool:
         done = subprocess.run(
@@ -174,7 +190,7 @@ class Host:
             calico += f"openstack_region = {self.region}\n"
         config = self.directory / "agent.conf"
         config.write_text(f"[DEFAULT]\nhost = {self.name}\n{self.extra}\n{calico}")
-        before = self.log.count("dhcp.served") + self.log.count("store.in_sync")
+        before = self.log.count("store.in_sync")
         words = [sys.executable, "-m", "calico_openstack.dhcp.main", "--config-file", str(config)]
         self.agent = self.start(words, str(self.directory / "agent.log"))
         if wait:
