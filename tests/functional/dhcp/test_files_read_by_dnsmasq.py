@@ -152,7 +152,7 @@ def test_dnsmasq_takes_every_line(readers: Callable[[str, str, str], list[str]])
         ("fa:16:3e:00:00:01,tag:tapa,10.65.0.11,we_b!\n", ""),
         ("fa:16:3e:00:00:01,tag:a,10.65.0.11,a\nfa:16:3e:00:00:02,tag:b,10.65.0.11,b\n", ""),
         ("", "tag:tapa,option:no-such-option,1\n"),
-        ("", "tag:tapa,121,10.0.0.0/8,10.0.0.1,10.0.0.0/9\n"),
+        ("", "tag:tapa,option:router,10.65.0.1.1x\n"),
     ],
 )
 def test_dnsmasq_is_heard_when_it_refuses_a_line(
