@@ -4,10 +4,13 @@ import time
 
 from calico_openstack.sandbox import steps as do
 from calico_openstack.sandbox.api import Identity, Json, Neutron, Nobody, seed_identity
+from calico_openstack.sandbox.execute import log_tail
 from calico_openstack.sandbox.guests import Guests
 from calico_openstack.sandbox.secrets import Secrets
 from calico_openstack.sandbox.spec import Rule, Spec
 from calico_openstack.sandbox.state import SandboxError, State
+
+AGENTS = ("calico-felix", "calico-dhcp-agent", "calico-bgp-agent")
 
 
 class Cloud:
@@ -88,13 +91,21 @@ class Cloud:
     def _wait_for_agents(self, step: do.WaitForAgents) -> None:
         deadline = time.monotonic() + step.limit
         while True:
-            agents = self.agents()
-            alive = {agent["host"] for agent in agents if agent["alive"]}
-            dead = {agent["host"] for agent in agents if not agent["alive"]}
-            missing = [host for host in step.hosts if host not in alive or host in dead]
+            alive = {(agent["host"], agent["binary"]) for agent in self.agents() if agent["alive"]}
+            missing = [
+                f"{program} on {host}" for host in step.hosts for program in AGENTS if (host, program) not in alive
+            ]
             if not missing:
                 return
+            for record in self.state.records():
+                if not record.process.alive:
+                    raise SandboxError(f"{record.process.name} ended\n{log_tail(record.start.log)}")
             if time.monotonic() > deadline:
-                logs = self.state.layout.directory / "logs"
-                raise SandboxError(f"no living agents on {', '.join(missing)}; look into {logs}")
+                hosts = sorted({word.split()[-1] for word in missing})
+                tails = [
+                    log_tail(self.state.layout.log(f"{host}/{name}"), 8)
+                    for host in hosts
+                    for name in ("felix", "dhcp", "bgp")
+                ]
+                raise SandboxError("\n".join([f"Neutron does not see alive: {', '.join(missing)}", *tails]))
             time.sleep(0.2)

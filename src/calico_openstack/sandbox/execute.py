@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 from calico_openstack.sandbox import steps as do
 from calico_openstack.sandbox.namespaces import NamespaceConnection
-from calico_openstack.sandbox.processes import end
 from calico_openstack.sandbox.progress import Progress
 from calico_openstack.sandbox.state import SandboxError, State, write_whole
 
@@ -97,7 +96,7 @@ class Executor:
             case do.Start():
                 self._state.start(step)
             case do.Stop():
-                end([self._state.record(step.name).process], step.limit)
+                self._state.record(step.name).stop(step.limit)
                 self._state.forget(step.name)
             case do.Wait():
                 self._wait(step)

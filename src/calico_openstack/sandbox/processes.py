@@ -106,6 +106,17 @@ def children_of(parents: Iterable[int]) -> list[Process]:
     return found
 
 
+def group_of(leader: int) -> list[Process]:
+    """The living members of the process group that `leader` founded, itself left out."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != leader:
+            with contextlib.suppress(OSError):
+                if os.getpgid(int(entry)) == leader and (started := start_time(int(entry))) is not None:
+                    found.append(Process(f"group {leader}", int(entry), started))
+    return found
+
+
 def proportional_memory(pid: int) -> tuple[int, int]:
     """(resident, proportional) bytes of a process; pages shared by several count in part in the second."""
     resident = proportional = 0

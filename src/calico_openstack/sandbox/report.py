@@ -85,7 +85,7 @@ def process_table(sandbox: Sandbox) -> Table:
     for record in sandbox.state.records():
         if not record.process.name.startswith("g-"):
             state = "[green]runs[/]" if record.process.alive else "[red]ended[/]"
-            table.add_row(record.process.name, str(record.process.pid), state, str(record.start.log))
+            table.add_row(record.process.name, str(record.program.pid), state, str(record.start.log))
     return table
 
 

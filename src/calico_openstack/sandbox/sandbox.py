@@ -22,7 +22,6 @@ from calico_openstack.sandbox.guests import Booted
 from calico_openstack.sandbox.layout import FABRIC_ROUTER_V4, FABRIC_ROUTER_V6, Layout
 from calico_openstack.sandbox.plan import Circumstances, plan
 from calico_openstack.sandbox.probes import Probe, Prober
-from calico_openstack.sandbox.processes import end
 from calico_openstack.sandbox.progress import Progress, Silent
 from calico_openstack.sandbox.remove import left_overs, remove
 from calico_openstack.sandbox.secrets import placeholder_secrets
@@ -169,7 +168,7 @@ class Sandbox:
 
     def stop(self, process: str, first: int = signal.SIGTERM, limit: float = 20.0) -> None:
         """Ends a process such as `h1/felix`, with SIGTERM or the signal given."""
-        end([self.state.record(process).process], limit, first)
+        self.state.record(process).stop(limit, first)
 
     def start(self, process: str) -> None:
         """Starts it again exactly as it was started first."""

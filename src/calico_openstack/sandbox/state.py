@@ -14,16 +14,23 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 import msgspec
 
 from calico_openstack.sandbox.layout import STATE_ROOT, Layout
-from calico_openstack.sandbox.processes import Process, spawn
+from calico_openstack.sandbox.processes import Process, children_of, end, group_of, spawn
 from calico_openstack.sandbox.secrets import Secrets, load_secrets, make_secrets, save_secrets
 from calico_openstack.sandbox.spec import Spec
 from calico_openstack.sandbox.spec_file import from_plain, to_plain
 from calico_openstack.sandbox.steps import Start, command_line
+
+# What systemd does with Restart=always, RestartSec=1.
+SUPERVISOR = (
+    *("sh", "-c", 'while :; do "$@"; echo "ended with exit status $?, starting again in 1 s" >&2; sleep 1; done'),
+    "supervisor",
+)
 
 
 class SandboxError(Exception):
@@ -31,8 +38,26 @@ class SandboxError(Exception):
 
 
 class StartRecord(msgspec.Struct, frozen=True):
+    """How a process was started, and as which; for a supervised one that is the supervisor."""
+
     start: Start
     process: Process
+
+    @property
+    def program(self) -> Process:
+        """The program itself; for a supervised one that is between two starts, its supervisor."""
+        children = children_of([self.process.pid]) if self.start.supervised and self.process.alive else []
+        return children[0] if children else self.process
+
+    def stop(self, limit: float, first: int = SIGTERM) -> None:
+        """Ends the program with the signal `first` (and SIGKILL after `limit` seconds), and first of all its supervisor."""
+        if self.start.supervised:
+            programs = children_of([self.process.pid]) if self.process.alive else []
+            self.process.signal(SIGKILL)
+            # One it may have started in the meantime has our process group.
+            end(programs, limit, first)
+            end(group_of(self.process.pid), limit, first)
+        end([self.process], limit, first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +101,7 @@ class State:
 
     def start(self, step: Start) -> Process:
         """Starts a process and remembers it."""
-        argv = command_line(step.argv, step.namespace)
+        argv = command_line((*SUPERVISOR, *step.argv) if step.supervised else step.argv, step.namespace)
         process = spawn(step.name, argv, step.log, dict(step.environment))
         write_whole(
             self._record(step.name), msgspec.json.encode(StartRecord(step, process), enc_hook=str).decode(), 0o600

@@ -78,17 +78,22 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a process that stays; `name` is `<place>/<program>`. Its output goes to `log`."""
+    """Start a process that stays; `name` is `<place>/<program>`. Its output goes to `log`.
+
+    `supervised`: start it again when it ends, as systemd would with Restart=always. Felix counts on that: it ends
+    when a setting changes that it reads at its start only.
+    """
 
     name: str
     argv: tuple[str, ...]
     log: Path
     namespace: str | None = None
     environment: Environment = ()
+    supervised: bool = False
 
     def __str__(self) -> str:
         line = " ".join([*_assignments(self.environment), shlex.join(command_line(self.argv, self.namespace))])
-        return f"{line} > {self.log} &    # {self.name}"
+        return f"{line} > {self.log} &    # {self.name}{', restarted when it ends' if self.supervised else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,8 @@ import pytest
 from calico_openstack.sandbox.layout import Layout
 from calico_openstack.sandbox.spec import Spec, spread
 from calico_openstack.sandbox.state import SandboxError, State, locked, names, write_whole
+from calico_openstack.sandbox.steps import Start
+from calico_openstack.sandbox.waiting import eventually
 
 
 @pytest.fixture
@@ -60,3 +63,23 @@ def test_sandboxes_are_listed_by_name(tmp_path: Path) -> None:
 
     assert names(tmp_path / "run") == ["a", "b"]
     assert names(tmp_path / "nowhere") == []
+
+
+def test_a_supervised_program_is_started_again_until_it_is_stopped(state: State, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    state.start(Start("h1/felix", ("sleep", "60"), log, supervised=True))
+    record = state.record("h1/felix")
+    try:
+        first = eventually(lambda: record.program if record.program.pid != record.process.pid else None)
+
+        first.signal(signal.SIGKILL)
+        second = eventually(
+            lambda: record.program if record.program.pid not in (record.process.pid, first.pid) else None
+        )
+
+        assert "starting again" in log.read_text()
+        record.stop(limit=5)
+        assert not record.process.alive
+        assert not second.alive
+    finally:
+        record.stop(limit=0.1, first=signal.SIGKILL)

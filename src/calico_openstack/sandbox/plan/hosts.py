@@ -37,6 +37,8 @@ bird_socket = {directory}/bird.ctl
 ipv4_address = {v4}/24
 ipv6_address = {v6}/64
 as_number = {number}
+bird_log = stderr
+secrets_directory = {directory}/secrets
 """
 
 
@@ -54,7 +56,7 @@ def host_stage(layout: Layout, secrets: Secrets, host: str) -> Stage:
 
     def agent_of(name: str, script: str, configuration: str) -> Start:
         argv = (program(script), "--config-file", f"{directory}/{configuration}")
-        return Start(f"{host}/{name}", argv, layout.log(f"{host}/{name}"), namespace)
+        return Start(f"{host}/{name}", argv, layout.log(f"{host}/{name}"), namespace, supervised=True)
 
     return Stage(
         f"{host} agents",

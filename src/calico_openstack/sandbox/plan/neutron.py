@@ -126,9 +126,10 @@ def neutron_stages(layout: Layout, secrets: Secrets, mode: Mode, template: Path,
     )
     namespace = layout.namespace("ctl")
     processes, threads = (1, 1) if light else (2, 4)
+    module = "calico_openstack.sandbox.light_api" if light else "neutron.wsgi.api"
     api = Start(
         "ctl/neutron-api",
-        uwsgi("neutron.wsgi.api:application", at.CONTROLLER, at.NEUTRON_PORT, processes, threads, "neutron-api"),
+        uwsgi(f"{module}:application", at.CONTROLLER, at.NEUTRON_PORT, processes, threads, "neutron-api"),
         layout.log("ctl/neutron-api"),
         namespace,
         environment,
