@@ -35,7 +35,11 @@ def bind(context: Any) -> None:
         return
     for segment in context.segments_to_bind:
         if segment[api.NETWORK_TYPE] in NETWORK_TYPES:
-            details = {portbindings.CAP_PORT_FILTER: True, "mac_address": tap_mac(port["mac_address"])}
+            details = {
+                portbindings.CAP_PORT_FILTER: True,
+                portbindings.VIF_DETAILS_CONNECTIVITY: portbindings.CONNECTIVITY_L3,
+                "mac_address": tap_mac(port["mac_address"]),
+            }
             context.set_binding(segment[api.ID], VIF_TYPE, details)
             return
     LOG.warning(
