@@ -225,6 +225,7 @@ class Felix:
                 reporter.complete()
                 tasks.start("endpoint status, follow", reporter.follow())
                 tasks.start("endpoint status, write", reporter.write())
+                tasks.start("endpoint status, check", reporter.check())
             tasks.start("nothing to report", asyncio.Event().wait())  # type: ignore[arg-type]
             await tasks.forever()
 

@@ -173,8 +173,10 @@ class Dataplane:
 
     def _interrupted(self, flapped: set[str]) -> list[EndpointKey]:
         """Endpoints that were up and whose tap was away, be it only for a moment: Neutron must see that."""
-        owners = [self._taps.owners[name].key for name in flapped if name in self._taps.owners]
+        owners = {self._taps.owners[name].key: name for name in flapped if name in self._taps.owners}
         interrupted = [key for key in owners if self._up.get(key)]
+        for key in interrupted:
+            log.info("endpoint.interrupted", interface=owners[key])
         self._up.update(dict.fromkeys(interrupted, False))
         return interrupted
 

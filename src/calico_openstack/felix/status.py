@@ -38,6 +38,7 @@ log = get_logger("felix.status")
 
 _AT_ONCE = 100
 _PAUSE = 1.0
+_CHECK = 180.0
 
 
 class HostReporter:
@@ -84,7 +85,8 @@ class EndpointReporter:
         self._client = client
         self._region = region
         self._queue = StatusQueue()
-        self._mirror = AsyncMirror(client, f"{status_prefix(region)}{host}/workload/")
+        self._prefix = f"{status_prefix(region)}{host}/workload/"
+        self._mirror = AsyncMirror(client, self._prefix)
         self._news = asyncio.Event()
         self._listed = asyncio.Event()
         self._living: set[EndpointKey] = set()
@@ -121,6 +123,26 @@ class EndpointReporter:
             self._listed.set()
             self._news.set()
 
+    async def check(self) -> None:
+        """For ever: compare with the store itself now and then. The mirror leaves out what came and went between two
+        looks, and so may never tell of a key that somebody deleted right after we wrote it.
+        """
+        while True:
+            await asyncio.sleep(_CHECK)
+            try:
+                snapshot = await self._client.snapshot(self._prefix)
+            except EtcdError:
+                continue
+            there = {
+                key.endpoint: item
+                for item in snapshot.items
+                if isinstance(key := parse_key(item.key), EndpointStatusKey)
+            }
+            for endpoint in self._queue.said():
+                item = there.get(endpoint)
+                self._queue.found(endpoint, _word(item.value if item else None), snapshot.revision)
+            self._news.set()
+
     async def write(self) -> None:
         """For ever: say what is to be said. Start it when the first apply is done."""
         await self._listed.wait()
@@ -144,7 +166,7 @@ class EndpointReporter:
             await asyncio.sleep(_PAUSE)
             return
         self._queue.written(words, result.revision)
-        log.info("endpoints.reported", endpoints=len(words))
+        log.debug("endpoints.reported", words={key.endpoint: word for key, word in words.items()})
 
 
 def _word(value: bytes | None) -> Word:

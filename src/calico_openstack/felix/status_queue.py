@@ -53,6 +53,8 @@ class StatusQueue:
         if revision <= self._revisions.get(key, 0):
             return  # older than what we wrote ourselves
         self._store(key, word)
+        if self._waiting.get(key) == [word]:
+            del self._waiting[key]
         known = key in self._last or self._complete
         if known and key not in self._waiting and word != self._last.get(key):
             self._waiting[key] = [self._last.get(key)]
