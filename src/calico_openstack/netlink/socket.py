@@ -48,8 +48,11 @@ class NetlinkError(OSError):
         self.index = index
 
 
-class Overrun(Exception):
-    """Messages were lost for want of buffer space: whatever was being followed must be read again."""
+class Overrun(OSError):
+    """Messages were lost for want of buffer space (ENOBUFS): whatever was being followed must be read again."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(errno.ENOBUFS, words)
 
 
 class NetlinkSocket:

@@ -36,9 +36,10 @@ _GET_GENERATION = 16
 
 
 class NftRefused(Exception):
-    """The kernel refused a transaction; nothing of it is in effect. `error` has the kernel's words."""
+    """A transaction did not happen, or its answer was lost (time-out, overrun): read again. `error` has the
+    kernel's words."""
 
-    def __init__(self, error: NetlinkError, about: str) -> None:
+    def __init__(self, error: OSError, about: str = "") -> None:
         super().__init__(f"nftables transaction refused: {error}" + (f", at {about}" if about else ""))
         self.error = error
 
@@ -86,6 +87,8 @@ class NftTables:
             self._socket.send_transaction(nft.BEGIN, messages, nft.END)
         except NetlinkError as error:
             raise NftRefused(error, _named(changes, error.index)) from error
+        except OSError as error:
+            raise NftRefused(error) from error
 
     def synchronise(self, wanted: Ruleset) -> NftChanges:
         """Bring the kernel to `wanted`, whatever it has; the operations that this took (none if it was

@@ -67,6 +67,10 @@ class RulesetRenderer:
         self._askers: dict[tuple[SetId, Use], set[PolicyList]] = defaultdict(set)
         self._asks: dict[PolicyList, set[tuple[SetId, Use]]] = {}
         self._literal_users: dict[str, set[PolicyList]] = defaultdict(set)
+        # What may have become unused in this batch; `_sweep` looks at nothing else.
+        self._loose_lists: set[PolicyList] = set()
+        self._loose_literals: set[str] = set()
+        self._loose_sets: set[tuple[SetId, Use]] = set()
         self._begun = False
         self._writer = PolicyWriter(settings, self._state.policies, self._state.profiles, self._asked)
         self._writing: PolicyList | None = None
@@ -125,6 +129,7 @@ class RulesetRenderer:
                 ident: tuple[SetId, Use] = (set_id, use)
                 if ident not in self._askers:
                     continue
+                self._loose_sets.add(ident)
                 members = self._members.get(ident)
                 known = set_id in self._state.sets
                 if members is None or not known or set_id in changes.sets:
@@ -191,6 +196,7 @@ class RulesetRenderer:
             new += [Claim(base.INET, _MAPS[wanted.direction], name, jump(wanted.name)) for wanted in lists]
         for wanted in self._lists_of.pop(key, []):
             self._users[wanted].discard(key)
+            self._loose_lists.add(wanted)
         for wanted in lists:
             self._users[wanted].add(key)
             if wanted not in self._rendered:
@@ -242,31 +248,41 @@ class RulesetRenderer:
         if rendered is None:
             return
         for key in self._mentions(wanted):
-            self._lists_with_policy[key].discard(wanted)
+            lists = self._lists_with_policy[key]
+            lists.discard(wanted)
+            if not lists:
+                del self._lists_with_policy[key]
         for spec in rendered.sets:
             self._literal_users[spec.name].discard(wanted)
+            self._loose_literals.add(spec.name)
         for ident in self._asks.pop(wanted, set()):
             self._askers[ident].discard(wanted)
+            self._loose_sets.add(ident)
         if rendered.next is not None:
             self._parents[rendered.next].discard(wanted)
+            self._loose_lists.add(rendered.next)
 
     def _sweep(self) -> None:
         """Drop what nobody uses any more: chains first, then the sets that only they asked."""
-        unused = [wanted for wanted in self._rendered if not self._used(wanted)]
-        while unused:
-            for wanted in unused:
+        while self._loose_lists:
+            wanted = self._loose_lists.pop()
+            if wanted in self._rendered and not self._used(wanted):
                 self._forget(wanted)
                 self._inet.drop_chain(wanted.name)
-            unused = [wanted for wanted in self._rendered if not self._used(wanted)]
-        for name in [name for name, users in self._literal_users.items() if not users]:
-            del self._literal_users[name]
-            self._inet.drop_set(name)
-        for ident in [ident for ident, askers in self._askers.items() if not askers]:
-            del self._askers[ident]
-            self._members.pop(ident, None)
-            self._drop_member_sets(ident)
-        for ident in self._askers:
-            self._drop_unasked(ident)
+                self._users.pop(wanted, None)
+                self._parents.pop(wanted, None)
+        for name in self._loose_literals:
+            if not self._literal_users.get(name):
+                self._literal_users.pop(name, None)
+                self._inet.drop_set(name)
+        for ident in self._loose_sets:
+            if not self._askers.get(ident):
+                self._askers.pop(ident, None)
+                self._members.pop(ident, None)
+                self._drop_member_sets(ident)
+            else:
+                self._drop_unasked(ident)
+        self._loose_literals, self._loose_sets = set(), set()
 
     def _used(self, wanted: PolicyList) -> bool:
         return bool(self._users.get(wanted) or self._parents.get(wanted))
