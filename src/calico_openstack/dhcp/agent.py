@@ -25,7 +25,7 @@ from calico_openstack.dhcp import known
 from calico_openstack.dhcp.command import Place, command4, command6
 from calico_openstack.dhcp.debounce import Debounce
 from calico_openstack.dhcp.dnsmasq import Dnsmasq
-from calico_openstack.dhcp.files import open_directory
+from calico_openstack.dhcp.files import locked, open_directory
 from calico_openstack.dhcp.grants import owners4, owners6
 from calico_openstack.dhcp.problems import Problem
 from calico_openstack.dhcp.radv import RouterAdvertiser
@@ -39,11 +39,13 @@ from calico_openstack.etcd.lease import AsyncKeptKey
 from calico_openstack.etcd.mirror import AsyncMirror
 from calico_openstack.model.keys import DhcpStatusKey
 from calico_openstack.model.status import HostStatus, encode_status
+from calico_openstack.netlink.socket import Overrun
 
 log = get_logger("dhcp.agent")
 
 BOOT_PATIENCE = 3.0
 RESYNC = 30.0
+AFTER_FAILURE = 1.0
 REPORT_EVERY = 30.0
 REPORT_LIFE = 90
 
@@ -71,6 +73,7 @@ class DhcpAgent:
     async def run(self) -> None:
         settings = self._settings
         open_directory(settings.state_directory)
+        lock = locked(settings.state_directory / "lock")
         self.health.register("apply", timeout=3 * RESYNC)
         self.health.register("dnsmasq", ready=False)
         if settings.health_port:
@@ -91,6 +94,7 @@ class DhcpAgent:
             loop.remove_reader(taps.fileno())
             taps.close()
             radv.close()
+            lock.close()
             await self._client.close()
 
     async def _follow(self) -> None:
@@ -106,7 +110,12 @@ class DhcpAgent:
     async def _apply_for_ever(self, taps: Taps, radv: RouterAdvertiser) -> None:
         await self._first_documents()
         while True:
-            await self._apply(taps, radv)
+            try:
+                await self._apply(taps, radv)
+            except (OSError, Overrun) as error:  # a full disk, a kernel short of memory: what is served is served on
+                log.error("dhcp.apply_failed", reason=str(error), again_in=AFTER_FAILURE)
+                await asyncio.sleep(AFTER_FAILURE)
+                self._mark()
             await self._until_due()
 
     async def _first_documents(self) -> None:

@@ -6,9 +6,13 @@ power cut everything is rendered anew.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
+from typing import TextIO
+
+from calico_openstack.daemon.settings import SettingsError
 
 
 def write_if_different(path: Path, text: str, mode: int = 0o644) -> bool:
@@ -40,3 +44,16 @@ def closed_ancestor(path: Path) -> Path | None:
         if directory.is_dir() and not directory.stat().st_mode & stat.S_IXOTH:
             return directory
     return None
+
+
+def locked(path: Path) -> TextIO:
+    """The file, locked for us as long as it is open; a lock goes with its process. SettingsError if another has it."""
+    file = open(path, "w")  # noqa: SIM115 - it stays open as long as the agent runs
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise SettingsError(
+            f"{path} is locked: another DHCP agent runs with this dhcp_state_dir; end it first"
+        ) from error
+    return file

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -257,3 +259,49 @@ def test_a_tap_that_loses_its_gateway_address_gets_it_back(host: Any) -> None:
 
     host.endpoint(PORT_A, gone=True)
     wait_for("a tap without a port has none", lambda: host.tap_addresses(guest) == set())
+
+
+def test_a_tap_whose_mtu_changes_is_announced_with_it(host: Any) -> None:
+    host.subnet("10.65.0.0/24", gateway_ip="10.65.0.1")
+    guest = serve(host, PORT_A, MAC_A, "10.65.0.11")
+    assert guest.dhcp4()["mtu"] == "1450"
+
+    subprocess.run(["ip", "link", "set", guest.tap, "mtu", "1400"], check=True)
+    wait_for("the new MTU", lambda: "option:mtu,1400" in (host.state / "v4/options").read_text())
+
+    assert guest.dhcp4()["mtu"] == "1400"
+
+
+def test_a_file_that_cannot_be_written_is_reported_and_tried_again(host: Any) -> None:
+    host.subnet("10.65.0.0/24", gateway_ip="10.65.0.1")
+    guest = serve(host, PORT_A, MAC_A, "10.65.0.11")
+    in_the_way = host.state / "v4/.hosts.new"
+    in_the_way.mkdir()
+
+    host.plug(PORT_B, MAC_B, "10.65.0.12")
+    host.endpoint(PORT_B, "10.65.0.12")
+    wait_for("the report", lambda: "dhcp.apply_failed" in host.log)
+    assert guest.dhcp4()["ip"] == "10.65.0.11"
+    in_the_way.rmdir()
+
+    wait_for("the port is served", lambda: "10.65.0.12" in host.hosts())
+
+
+def test_a_second_agent_with_the_same_files_is_refused(host: Any) -> None:
+    command = [sys.executable, "-m", "calico_openstack.dhcp.main", "--config-file", f"{host.directory}/agent.conf"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+    assert done.returncode == 2
+    assert "another DHCP agent runs" in done.stderr
+
+
+def test_the_end_of_the_agent_by_signal_is_quick_clean_and_leaves_the_service(host: Any) -> None:
+    host.subnet("10.65.0.0/24", gateway_ip="10.65.0.1")
+    guest = serve(host, PORT_A, MAC_A, "10.65.0.11")
+
+    host.kill_agent(signal.SIGTERM)
+
+    assert host.agent.returncode == 0
+    assert host.tap_addresses(guest) == {"10.65.0.1/32"}
+    assert guest.dhcp4()["ip"] == "10.65.0.11"
