@@ -1,6 +1,8 @@
 """DHCPv6 and router advertisements as a guest sees them."""
 
+import os
 import re
+import signal
 import time
 from typing import Any
 
@@ -139,3 +141,28 @@ def test_a_subnet_without_gateway_gives_addresses_but_no_default_route(host: Any
     assert re.search(r"Router lifetime\s+:\s+0 ", heard)
     assert re.search(r"Route\s+: 2001:db8:4::/64", heard)
     assert default_routers(guest) == []
+
+
+@pytest.mark.slow
+def test_a_guest_keeps_its_address_when_the_server_has_forgotten_its_lease(bare_host: Any) -> None:
+    """The server keeps leases in memory; a guest whose renewal it does not know asks anew and gets the same address."""
+    host = bare_host
+    host.extra = "dhcp_lease_duration = 120"
+    host.start_agent()
+    host.subnet("2001:db8:1::/64", gateway_ip="2001:db8:1::1", **STATEFUL)
+    guest = host.plug(PORTS[0], MACS[0], "2001:db8:1::11")
+    host.endpoint(PORTS[0], "2001:db8:1::11")
+    wait_for("the port is served", lambda: "2001:db8:1::11" in host.hosts("v6"))
+    wait_for("a usable link-local address", lambda: has_link_local(guest))
+    assert guest.dhcp6() is not None
+    server = host.server("v6")
+    guest.forget("BOUND6", "v6")
+
+    os.kill(server, signal.SIGKILL)
+    wait_for("another server", lambda: host.server("v6") not in (0, server))
+
+    def again() -> bool:
+        return any(guest.told(event, "v6").get("new_ip6_address") for event in ("BOUND6", "RENEW6", "REBIND6"))
+
+    wait_for("the lease is given again at half its time", again, limit=110)
+    assert "2001:db8:1::11" in guest.addresses6()
