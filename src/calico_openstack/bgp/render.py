@@ -105,7 +105,11 @@ def digest(text: str) -> str:
 
 
 def symbol(name: str) -> str:
-    """`name` as a quoted BIRD symbol; a longer one is cut and keeps a hash."""
+    """`name` as a quoted BIRD symbol; a longer one is cut and keeps a hash.
+
+    Quotes do not make a keyword harmless (`'base'` is a syntax error in 2.0.12); session names begin with `Mesh_`,
+    `Global_` or `Node_`, which no keyword does.
+    """
     clean = re.sub(r"[^A-Za-z0-9_.:-]", "_", name)
     if len(clean) > SYMBOL_LIMIT:
         clean = f"{clean[: SYMBOL_LIMIT - 13]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"

@@ -119,10 +119,9 @@ def sessions(reply: Reply) -> tuple[SessionState, ...]:
                 info = words[5] if len(words) > 5 else ""
                 found.append({"name": words[0], "since": words[4], "info": info.strip(), "up": words[3]})
         elif line.code == 1006 and in_bgp:
-            key, colon, value = line.text.strip().partition(":")
-            if colon:
-                # Of two channels, or of a table's columns, the first one of a name counts.
-                found[-1].setdefault(key, value.strip())
+            key, _, value = line.text.strip().partition(":")
+            # Of two lines with the same name the first one counts.
+            found[-1].setdefault(key, value.strip())
     return tuple(_session(fields) for fields in found)
 
 

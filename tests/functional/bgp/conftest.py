@@ -113,11 +113,19 @@ class Host:
             **bgp,
         }
         config = self.directory / "bgp.cfg"
-        lines = ["[DEFAULT]", f"host = {self.name}", "[calico]", f"etcd_endpoints = {self.fabric.etcd.endpoint}", "[bgp]"]
+        lines = [
+            "[DEFAULT]",
+            f"host = {self.name}",
+            "[calico]",
+            f"etcd_endpoints = {self.fabric.etcd.endpoint}",
+            "[bgp]",
+        ]
         config.write_text("\n".join([*lines, *(f"{key} = {value}" for key, value in options.items())]) + "\n")
         with (self.directory / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(
-                [sys.executable, "-m", "calico_openstack.bgp.main", "--config-file", str(config)], stdout=log, stderr=log
+                [sys.executable, "-m", "calico_openstack.bgp.main", "--config-file", str(config)],
+                stdout=log,
+                stderr=log,
             )
         self.fabric.processes.append(self.agent)
 

@@ -106,7 +106,7 @@ def test_a_change_that_takes_most_sessions_waits_for_a_second_look(fabric: Any, 
 
 def test_a_file_that_bird_refuses_leaves_the_running_one_and_is_reported(fabric: Any, wait_for: Any) -> None:
     refusing = fabric.directory / "bird-that-refuses"
-    refusing.write_text("#!/bin/sh\n[ -e \"$0.on\" ] && { echo \"$3:7:3 syntax error\"; exit 1; }\nexec bird \"$@\"\n")
+    refusing.write_text('#!/bin/sh\n[ -e "$0.on" ] && { echo "$3:7:3 syntax error"; exit 1; }\nexec bird "$@"\n')
     refusing.chmod(0o755)
     one, _ = start(fabric, ["h1", "h2"], wait_for, h1={"bird_binary": refusing})
     wait_for("2 sessions", lambda: one.established(2))
