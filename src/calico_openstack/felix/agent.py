@@ -16,6 +16,7 @@ import asyncio
 import math
 import random
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -130,7 +131,7 @@ class Felix:
             due = resyncs.due(self.settings, time.monotonic())
             step = partial(_step, dataplane, self._dataplane_settings(), changes, due)
             self._after(changes, await loop.run_in_executor(thread, step))
-            await self._sleep(dataplane.events.fileno(), resyncs.wake_at())
+            await self._sleep(dataplane.events.filenos(), resyncs.wake_at())
 
     async def _wait_until_ready(self) -> None:
         await self._in_sync.wait()
@@ -181,18 +182,20 @@ class Felix:
         up = sum(self._statuses.values())
         return f"endpoints={len(self._programmed)} up={up} failures={len(report.failures)} operations: {operations}"
 
-    async def _sleep(self, events: int, resync_at: float) -> None:
+    async def _sleep(self, events: Iterable[int], resync_at: float) -> None:
         """Until there is something to do: news from the datastore or the kernel, a retry, a resync, a heartbeat."""
         loop = asyncio.get_running_loop()
         now = time.monotonic()
         # The apply thread drains the socket; until then the loop must not spin on it.
-        loop.add_reader(events, self._wake.set)
+        for event in events:
+            loop.add_reader(event, self._wake.set)
         try:
             until = min(resync_at, self._wake_at if self._wake_at is not None else math.inf)
             # A retry that is due already has just been made: not in a tight circle.
             await self._wait(min(HEARTBEAT, max(COALESCE, until - now)))
         finally:
-            loop.remove_reader(events)
+            for event in events:
+                loop.remove_reader(event)
         await asyncio.sleep(COALESCE)
 
     async def _wait(self, seconds: float) -> None:

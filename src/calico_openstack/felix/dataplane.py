@@ -150,6 +150,8 @@ class Dataplane:
         self._links.apply(happened.links)
         if happened.lost:
             self.resync(firewall=False)
+        if happened.nft:
+            self._firewall.somebody_committed()
         if not self._listed:
             self._links.read(self._connection)
             self._listed = True

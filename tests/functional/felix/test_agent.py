@@ -85,6 +85,10 @@ def routes(version: int = 4) -> set[str]:
     return {entry["dst"] for entry in listed if entry["dst"] != "fe80::/64"}
 
 
+def nft_ruleset() -> str:
+    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+
+
 def field(host: Host, name: str) -> int:
     """What etcd knows of the status key: ModRevision, Version, ..."""
     return int(re.findall(rf'"{name}" : (\d+)', host.etcd.etcdctl("get", STATUS, "-w", "fields"))[0])
@@ -121,7 +125,7 @@ def test_an_endpoint_gets_routes_neighbours_sysctls_and_a_firewall(running: Any)
     assert sysctls.read(f"ipv4/conf/{TAP}/forwarding") == "1"
     assert sysctls.read(f"ipv6/conf/{TAP}/accept_ra") == "0"
     assert sysctls.read("ipv4/ip_forward") == "1"
-    assert TAP in subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    assert TAP in nft_ruleset()
 
 
 def test_policy_decides_what_another_guest_may_do(running: Any, guest: Any) -> None:
@@ -179,6 +183,14 @@ def test_a_strangers_route_on_a_tap_goes_away(running: Any) -> None:
     eventually(lambda: routes() == WANTED, "only ours are left")
 
 
+def test_a_flushed_firewall_comes_back(running: Any) -> None:
+    host, _ = running
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+
+    eventually(lambda: TAP in nft_ruleset(), "the tables are back")
+    assert "firewall.failed" not in host.lines()
+
+
 def test_a_neighbour_injected_by_dnsmasq_becomes_permanent_again(running: Any) -> None:
     ip("neigh", "replace", "10.65.0.12", "lladdr", MAC, "dev", TAP, "nud", "reachable")
 
@@ -207,7 +219,7 @@ def test_a_deleted_endpoint_leaves_nothing_behind(running: Any) -> None:
     eventually(lambda: host.get(STATUS) is None, "the status key is gone")
     assert routes() == set()
     assert "PERMANENT" not in ip("neigh", "show", "dev", TAP)
-    ruleset = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    ruleset = nft_ruleset()
     assert TAP not in ruleset
 
 

@@ -1,4 +1,4 @@
-"""What others, and we ourselves, do to links, routes and neighbours: one subscribed socket, drained by the apply thread.
+"""What others, and we ourselves, do to links, routes, neighbours and nf_tables, for the apply thread.
 
 Events only say what to look at again. Lost events (ENOBUFS) mean: look at everything again. Needs CAP_NET_ADMIN only
 for its large buffer.
@@ -12,20 +12,24 @@ from calico_openstack.netlink import rtnl
 from calico_openstack.netlink.rtnl_links import LinkEvent, read_link
 from calico_openstack.netlink.rtnl_neighbours import NeighbourEvent, read_neighbour
 from calico_openstack.netlink.rtnl_routes import RouteEvent, read_route
-from calico_openstack.netlink.socket import ROUTE, NetlinkSocket, Overrun
+from calico_openstack.netlink.socket import NETFILTER, ROUTE, NetlinkSocket, Overrun
 from calico_openstack.netlink.wire import Message
 
+_GROUP_NFTABLES = 7
 _GROUPS = (rtnl.GROUP_LINK, rtnl.GROUP_NEIGH, rtnl.GROUP_IPV4_ROUTE, rtnl.GROUP_IPV6_ROUTE)
 
 
 @dataclass(slots=True)
 class Happened:
-    """Events since the last look, in order within each kind. `lost`: there were more."""
+    """Events since the last look, in order within each kind. `lost`: there were more. `nft`: somebody, perhaps we,
+    committed a transaction.
+    """
 
     links: list[LinkEvent] = field(default_factory=list)
     routes: list[RouteEvent] = field(default_factory=list)
     neighbours: list[NeighbourEvent] = field(default_factory=list)
     lost: bool = False
+    nft: bool = False
 
     def take(self, message: Message) -> None:
         if (link := read_link(message)) is not None:
@@ -41,22 +45,32 @@ class KernelEvents:
 
     def __init__(self) -> None:
         self._socket = NetlinkSocket(ROUTE, groups=_GROUPS, buffer=8 << 20)
+        self._nft = NetlinkSocket(NETFILTER, groups=(_GROUP_NFTABLES,), buffer=8 << 20)
 
-    def fileno(self) -> int:
-        """Readable when something happened."""
-        return self._socket.fileno()
+    def filenos(self) -> tuple[int, int]:
+        """One of them is readable when something happened."""
+        return self._socket.fileno(), self._nft.fileno()
 
     def drain(self) -> Happened:
         """What happened since the last call. Does not block."""
         happened = Happened()
-        while True:
+        more = True
+        while more:
             try:
                 for message in self._socket.receive():
                     happened.take(message)
+                more = False
             except Overrun:
                 happened.lost = True
-                continue
-            return happened
+        more = True
+        while more:
+            try:
+                happened.nft = bool(self._nft.receive()) or happened.nft
+                more = False
+            except Overrun:
+                happened.nft = True
+        return happened
 
     def close(self) -> None:
         self._socket.close()
+        self._nft.close()

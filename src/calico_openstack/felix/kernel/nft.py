@@ -66,14 +66,14 @@ class NftTables:
     def read(self) -> Actual:
         """Our tables as they are. NetlinkError EINTR when somebody changes the tables faster than we read."""
         for _ in range(_READ_TRIES):
-            before = self._generation()
+            before = self.generation()
             try:
                 found = self._read()
             except NetlinkError as error:
                 if error.errno != errno.ENOENT:  # a set vanished between two dumps
                     raise
                 continue
-            if self._generation() == before:
+            if self.generation() == before:
                 return found
         raise NetlinkError(errno.EINTR, f"the tables changed during each of {_READ_TRIES} readings")
 
@@ -102,7 +102,8 @@ class NftTables:
             self.apply(changes)
         return changes
 
-    def _generation(self) -> int:
+    def generation(self) -> int:
+        """The number of the last transaction of anybody in this namespace."""
         answers = self._socket.request(nft.message(_GET_GENERATION, "", b""))
         return read_be32(attributes(answers[0].body, decode.GENMSG)[1]) if answers else 0
 
