@@ -305,3 +305,29 @@ def test_the_end_of_the_agent_by_signal_is_quick_clean_and_leaves_the_service(ho
     assert host.agent.returncode == 0
     assert host.tap_addresses(guest) == {"10.65.0.1/32"}
     assert guest.dhcp4()["ip"] == "10.65.0.11"
+
+
+def test_a_server_with_other_settings_is_replaced(host: Any) -> None:
+    host.subnet("10.65.0.0/24", gateway_ip="10.65.0.1")
+    guest = serve(host, PORT_A, MAC_A, "10.65.0.11")
+    before = host.server("v4")
+    host.kill_agent(signal.SIGKILL)
+
+    host.extra = "dhcp_lease_duration = 7200"
+    host.start_agent()
+    wait_for("the replacement", lambda: host.server("v4") not in (0, before))
+
+    assert guest.dhcp4()["lease"] == "7200"
+
+
+def test_a_stale_pid_file_costs_no_other_program_its_life(bare_host: Any) -> None:
+    host = bare_host
+    bystander = host.start(["sleep", "300"])
+    for family in ("v4", "v6"):
+        (host.state / family).mkdir(parents=True)
+        (host.state / family / "dnsmasq.pid").write_text(f"{bystander.pid}\n")
+
+    host.start_agent()
+    wait_for("both servers", lambda: host.log.count("dnsmasq.started") == 2)
+
+    assert bystander.poll() is None
