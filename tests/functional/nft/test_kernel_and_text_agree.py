@@ -6,7 +6,6 @@ from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from calico_openstack.felix.kernel.nft import NftTables
 from calico_openstack.felix.ruleset import objects
@@ -45,7 +44,7 @@ def listed(nft: Callable[..., str]) -> dict[str, object]:
 
 def test_the_kernel_gets_the_same_rules_by_netlink_and_by_text(nft: Callable[..., str], laws: ModuleType) -> None:
     @FEW
-    @given(st.lists(laws.states(), min_size=1, max_size=2))
+    @given(laws.histories(2))
     def check(sequence: list[Wanted]) -> None:
         renderer = RulesetRenderer(RulesetSettings(metadata=Service(host_net("127.0.0.1"), 8775), deny="reject"))
         nft("flush", "ruleset")
@@ -77,7 +76,7 @@ def test_after_every_transaction_the_kernel_holds_exactly_what_is_wanted(
     nft: Callable[..., str], laws: ModuleType
 ) -> None:
     @FEW
-    @given(st.lists(laws.states(), min_size=2, max_size=5))
+    @given(laws.histories(5))
     def check(sequence: list[Wanted]) -> None:
         renderer, before = RulesetRenderer(RulesetSettings()), Wanted()
         nft("flush", "ruleset")

@@ -84,12 +84,12 @@ class RulesetRenderer:
             stale |= self._lists_with_policy.get(policy_key, set())
         for profile in (*changes.profiles, *changes.profiles_removed):
             stale |= self._lists_with_policy.get(_profile(profile), set())
-        for key in changes.endpoints_removed:
+        for key in sorted(changes.endpoints_removed):
             if key not in self._state.endpoints:
                 self._place(key, None)
         for key in changes.endpoints:
             self._place(key, self._state.endpoints.get(key))
-        for wanted in stale:
+        for wanted in sorted(stale):
             if wanted in self._rendered:
                 self._write(wanted)
         self._sweep()
@@ -124,7 +124,7 @@ class RulesetRenderer:
         """Update the elements of asked sets; the lists that must be written anew because the sets to ask
         are others."""
         stale: set[PolicyList] = set()
-        for set_id in {*changes.sets, *changes.members, *changes.sets_removed}:
+        for set_id in sorted({*changes.sets, *changes.members, *changes.sets_removed}):
             for use in ("addresses", "ports"):
                 ident: tuple[SetId, Use] = (set_id, use)
                 if ident not in self._askers:
@@ -265,17 +265,18 @@ class RulesetRenderer:
     def _sweep(self) -> None:
         """Drop what nobody uses any more: chains first, then the sets that only they asked."""
         while self._loose_lists:
-            wanted = self._loose_lists.pop()
+            wanted = min(self._loose_lists)
+            self._loose_lists.remove(wanted)
             if wanted in self._rendered and not self._used(wanted):
                 self._forget(wanted)
                 self._inet.drop_chain(wanted.name)
                 self._users.pop(wanted, None)
                 self._parents.pop(wanted, None)
-        for name in self._loose_literals:
+        for name in sorted(self._loose_literals):
             if not self._literal_users.get(name):
                 self._literal_users.pop(name, None)
                 self._inet.drop_set(name)
-        for ident in self._loose_sets:
+        for ident in sorted(self._loose_sets):
             if not self._askers.get(ident):
                 self._askers.pop(ident, None)
                 self._members.pop(ident, None)

@@ -133,7 +133,7 @@ def _commands(operation: Operation) -> Iterator[str]:
         case AddElements(_, spec, elements):
             yield f"add element {at} {spec.name} {{ {_elements(spec, elements)} }}"
         case DropElements(_, spec, keys):
-            yield f"delete element {at} {spec.name} {{ {', '.join(print_key(spec, key) for key in keys)} }}"
+            yield f"delete element {at} {spec.name} {{ {', '.join(sorted(print_key(spec, key) for key in keys))} }}"
 
 
 def _set_block(spec: SetSpec, elements: dict[Key, Value]) -> list[str]:
