@@ -14,7 +14,7 @@ from pathlib import Path
 
 from calico_openstack.bgp import swap
 from calico_openstack.bgp.bird import Bird, BirdAway, Refused
-from calico_openstack.bgp.render import digest, redacted
+from calico_openstack.bgp.render import HEADER, digest, redacted
 from calico_openstack.daemon.logs import get_logger
 
 log = get_logger("bgp.plane")
@@ -49,6 +49,9 @@ class Plane:
         self._refused = None
         if before != text:
             try:
+                copy = swap.keep_foreign(self.path, HEADER)
+                if copy is not None:
+                    log.warning("configuration.foreign", kept=str(copy), reason="not written by this agent")
                 await swap.put(self.path, text, self.binary, self.group)
             except (swap.CheckFailed, OSError) as error:
                 return self._fail(text, f"the configuration was not accepted: {error}")

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import grp
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -59,6 +60,18 @@ async def put(path: Path, text: str, binary: str = "bird", group: str = "bird") 
     except BaseException:
         _forget(aside)
         raise
+
+
+def keep_foreign(path: Path, header: str) -> Path | None:
+    """A file that begins otherwise than ours is somebody's work: keep a copy beside it, once. The copy's path, or None."""
+    copy = path.with_name(f"{path.name}.before-calico")
+    try:
+        if path.read_bytes().startswith(header.encode()) or copy.exists():
+            return None
+        shutil.copy2(path, copy)
+    except FileNotFoundError:
+        return None
+    return copy
 
 
 def remove_leftovers(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Other shapes than the mesh: a reflector, an external router, two local AS numbers; and the agent's start and refusals."""
+"""Other shapes than the mesh: a reflector, an external router, AS numbers per host; the agent's start and refusals."""
 
 from __future__ import annotations
 

@@ -49,6 +49,19 @@ def test_a_missing_program_and_one_that_hangs_count_as_refusals(tmp_path: Path) 
         asyncio.run(swap.check(tmp_path / "x", binary=str(hanging), timeout=0.2))
 
 
+def test_a_file_of_somebody_elses_is_kept_once(tmp_path: Path) -> None:
+    path = tmp_path / "bird.conf"
+    assert swap.keep_foreign(path, "# ours") is None
+    path.write_text("# ours\n")
+    assert swap.keep_foreign(path, "# ours") is None
+    path.write_text("by hand")
+
+    assert swap.keep_foreign(path, "# ours") == tmp_path / "bird.conf.before-calico"
+    path.write_text("by hand, later")
+    assert swap.keep_foreign(path, "# ours") is None
+    assert (tmp_path / "bird.conf.before-calico").read_text() == "by hand"
+
+
 def test_what_a_killed_agent_left_is_removed(tmp_path: Path) -> None:
     for name in (".bird.conf.abcdefgh", "bird.conf", ".other"):
         (tmp_path / name).touch()
