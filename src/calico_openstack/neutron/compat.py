@@ -7,10 +7,10 @@ Checked with Neutron 29 (2026.2); the same names exist in 28 (2026.1).
 from __future__ import annotations
 
 from neutron.db import models_v2, provisioning_blocks
+from neutron.db.models import l3 as l3_models
 from neutron.db.models import securitygroup as group_models
 from neutron.objects import address_group as address_group_objects
 from neutron.objects import ports as port_objects
-from neutron.objects import router as router_objects
 from neutron.objects import securitygroup as group_objects
 from neutron.objects.qos import policy as qos_objects
 from neutron.plugins.ml2 import db as ml2_db
@@ -18,7 +18,9 @@ from neutron.plugins.ml2 import models as ml2_models
 from neutron.services.trunk.drivers import base as trunk_base
 
 AddressGroup = address_group_objects.AddressGroup
-FloatingIP = router_objects.FloatingIP
+FloatingIPModel = l3_models.FloatingIP
+NetworkModel = models_v2.Network
+SubnetModel = models_v2.Subnet
 PortObject = port_objects.Port
 QosPolicy = qos_objects.QosPolicy
 SecurityGroup = group_objects.SecurityGroup
@@ -38,7 +40,8 @@ get_port_row = ml2_db.get_port
 __all__ = [
     "L2_AGENT_ENTITY",
     "AddressGroup",
-    "FloatingIP",
+    "FloatingIPModel",
+    "NetworkModel",
     "PortBindingModel",
     "PortModel",
     "PortObject",
@@ -47,6 +50,7 @@ __all__ = [
     "SecurityGroupModel",
     "SecurityGroupPortBinding",
     "SecurityGroupRule",
+    "SubnetModel",
     "TrunkDriverBase",
     "add_provisioning_component",
     "get_port_row",

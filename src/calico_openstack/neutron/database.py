@@ -191,47 +191,41 @@ def surroundings(rows: Collection[Row], projects: Mapping[str, Project]) -> Surr
         for row in rows
         if row.get("qos_policy_id") or row.get("qos_network_policy_id")
     }
+    context = admin()
+    network, subnet, group, fip = (
+        compat.NetworkModel,
+        compat.SubnetModel,
+        compat.SecurityGroupModel,
+        compat.FloatingIPModel,
+    )
+    subnet_ids = {
+        str(entry["subnet_id"]) for row in rows for entry in row.get("fixed_ips") or () if entry.get("subnet_id")
+    }
+    group_ids = {str(group_id) for row in rows for group_id in row.get("security_groups") or ()}
+    floating: dict[str, list[Row]] = {}
+    # Columns, not objects: a row of the plugin costs some ten queries and milliseconds, and every API call pays.
+    with db_api.CONTEXT_READER.using(context):
+        networks = _select(context, (network.id, network.name), network.id, {str(row["network_id"]) for row in rows})
+        subnet_rows = _select(context, (subnet.id, subnet.cidr, subnet.gateway_ip), subnet.id, subnet_ids)
+        names = _select(context, (group.id, group.name), group.id, group_ids)
+        columns = (fip.fixed_port_id, fip.fixed_ip_address, fip.floating_ip_address)
+        for port_id, inner, outer in _select(context, columns, fip.fixed_port_id, {str(row["id"]) for row in rows}):
+            pair = {"fixed_ip_address": str(inner), "floating_ip_address": str(outer)}
+            floating.setdefault(port_id, []).append(pair)
     return Surroundings(
-        subnets=subnets(
-            str(entry["subnet_id"]) for row in rows for entry in row.get("fixed_ips") or () if entry.get("subnet_id")
-        ),
-        networks=_networks(str(row["network_id"]) for row in rows),
-        group_names=_group_names(str(group) for row in rows for group in row.get("security_groups") or ()),
-        floating_ips=_floating_ips(str(row["id"]) for row in rows),
+        subnets={row[0]: {"cidr": str(row[1]), "gateway_ip": str(row[2]) if row[2] else None} for row in subnet_rows},
+        networks={row[0]: {"id": row[0], "name": row[1]} for row in networks},
+        group_names={row[0]: row[1] or "" for row in names},
+        floating_ips=floating,
         qos_rules=_qos_rules(policies),
         projects=projects,
     )
 
 
-def _networks(ids: Iterable[str]) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+def _select(context: Any, columns: tuple[Any, ...], key: Any, ids: Collection[str]) -> list[Any]:
+    found: list[Any] = []
     for some in chunks(ids):
-        rows = directory.get_plugin().get_networks(admin(), filters={"id": some}, fields=["id", "name"])
-        found.update((row["id"], row) for row in rows)
-    return found
-
-
-def _group_names(ids: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    context = admin()
-    model = compat.SecurityGroupModel
-    with db_api.CONTEXT_READER.using(context):
-        for some in chunks(ids):
-            query = context.session.query(model.id, model.name).filter(model.id.in_(some))
-            found.update((row[0], row[1] or "") for row in query)
-    return found
-
-
-def _floating_ips(port_ids: Iterable[str]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for some in chunks(port_ids):
-        for fip in compat.FloatingIP.get_objects(admin(), fixed_port_id=some):
-            found.setdefault(fip.fixed_port_id, []).append(
-                {
-                    "fixed_ip_address": str(fip.fixed_ip_address),
-                    "floating_ip_address": str(fip.floating_ip_address),
-                }
-            )
+        found.extend(context.session.query(*columns).filter(key.in_(some)))
     return found
 
 

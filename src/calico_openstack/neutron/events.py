@@ -25,6 +25,7 @@ Receiver = TypeVar("Receiver", bound=Callable[..., None])
 
 WITHOUT_MEANING: Final = frozenset({"status", "updated_at", "revision_number"})
 """A port update that changes only these changes no document; each status report makes one."""
+UNBOUND: Final = frozenset({"unbound", "", None})
 
 
 def _never_raises(receiver: Receiver) -> Receiver:
@@ -51,8 +52,8 @@ class Events:
         if not any(is_endpoint(row) for row in rows) or (old and new and not _differs(old, new)):
             return
         seen: frozenset[Slot] = frozenset(slot for row in rows for slot in possible_slots(row))
-        if not seen:
-            return  # never bound to a host: nothing can be stored
+        if not seen or (old is None and new is not None and new.get("binding:vif_type") in UNBOUND):
+            return  # never bound: nothing can be stored, and ML2 tells us when it has bound the port
         background = self._process.parts.background
         background.changed({Ref("port", rows[0]["id"]): seen})
         if new is not None and _waits_for_status(new):

@@ -52,6 +52,11 @@ class TestDriver(test_plugin.Ml2PluginV2TestCase):
         patch = mock.patch("calico_openstack.neutron.driver.Process", return_value=made)
         patch.start()
         self.addCleanup(patch.stop)
+        # All threads would share the one connection of an in-memory SQLite: nothing may read behind the test's back.
+        for name, value in (("SECOND_LOOK", 3600.0), ("Background.soon", lambda background, job: None)):
+            quiet = mock.patch(f"calico_openstack.neutron.background.{name}", value)
+            quiet.start()
+            self.addCleanup(quiet.stop)
         super().setUp()
         self.driver = self.plugin.mechanism_manager.mech_drivers["calico"].obj
         self.addCleanup(self.driver.process.close)
