@@ -10,6 +10,7 @@ import pytest
 
 from calico_openstack.sandbox import Guest, Sandbox, SandboxError
 from calico_openstack.sandbox.guests import Booted
+from calico_openstack.sandbox.layout import FELIX_HEALTH_PORT, fabric_v4, fabric_v6, management_address
 from calico_openstack.sandbox.probes import Probe, Prober
 from calico_openstack.sandbox.waiting import eventually
 
@@ -134,10 +135,19 @@ def test_a_lease_is_renewed_when_the_client_asks(sandbox: Sandbox) -> None:
     assert "router=10.65.0.1" in last
 
 
-def test_a_guest_pings_its_gateway_in_both_families(sandbox: Sandbox, prober: Prober) -> None:
-    probes = {Probe(sandbox.guest("web1").namespace, "10.65.0.1"): True}
+def test_a_guest_does_not_reach_its_host_beyond_dhcp(sandbox: Sandbox, prober: Prober) -> None:
+    """DefaultEndpointToHostAction is Drop: neither BIRD nor anything else of the host answers a guest."""
+    guest = sandbox.guest("web1")
+    addresses = (fabric_v4("h1"), fabric_v6("h1"), management_address("h1"), "10.65.0.1")
+    closed = {
+        Probe(guest.namespace, address, protocol, port): False  # type: ignore[arg-type]
+        for address in addresses
+        for protocol, port in (("icmp", 0), ("tcp", 179), ("tcp", FELIX_HEALTH_PORT))
+    }
+    # That BIRD listens there at all is seen from the other host.
+    assert prober.check_one(Probe(sandbox.namespace("fabric"), fabric_v4("h1"), "tcp", 179))
 
-    assert prober.until(probes) == probes
+    assert prober.check(closed) == closed
 
 
 def test_times_of_a_boot_are_measured_in_order(sandbox: Sandbox, extra: Guest) -> None:
