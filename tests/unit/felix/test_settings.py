@@ -1,0 +1,147 @@
+"""Settings: who wins, what is understood, what must not start."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calico_openstack.daemon.settings import SettingsError
+from calico_openstack.felix.dataplane_settings import dataplane_settings, ruleset_settings
+from calico_openstack.felix.parameters import LOCAL, SHARED, parameter, parameter_of_field
+from calico_openstack.felix.settings import TYPED, FelixSettings, Source, resolve
+from calico_openstack.felix.settings_sources import datastore_sources, environment_source, file_source
+from calico_openstack.model.cluster import FelixConfiguration
+from calico_openstack.model.selector import parse
+
+
+def configuration(name: str, selector: str | None = None, created: str = "", **fields: Any) -> FelixConfiguration:
+    return FelixConfiguration(
+        name=name, node_selector=parse(selector) if selector else None, created=created, fields=fields
+    )
+
+
+def settings(**values: str) -> FelixSettings:
+    return resolve("host", [Source("test", values, local=True)]).settings
+
+
+def test_the_stronger_source_wins(tmp_path: Path) -> None:
+    file = tmp_path / "felix.cfg"
+    file.write_text("[global]\nRouteRefreshInterval = 11\nHealthPort = 1111\n# HealthHost = x\n[other]\nvxlanport=99\n")
+    stored = datastore_sources(
+        [
+            configuration("default", routeRefreshInterval="1m30s", logPrefix="d", nftablesRefreshInterval="7s"),
+            configuration("node.host", logPrefix="n"),
+            configuration("rack", "rack == 'a'", logPrefix="r", nftablesRefreshInterval="8s"),
+        ],
+        "host",
+        {"rack": "a"},
+    )
+
+    found = resolve("host", [environment_source({"FELIX_HEALTHPORT": "2222"}), file_source(file), *stored]).settings
+
+    assert (found.health_port, found.route_refresh_interval, found.vxlan_port) == (2222, 11.0, 99)
+    assert (found.log_prefix, found.nftables_refresh_interval) == ("n", 8.0)
+
+
+def test_of_several_matching_configurations_the_oldest_counts() -> None:
+    sources = datastore_sources(
+        [
+            configuration("b", "all()", "2026-01-02"),
+            configuration("a", "all()", "2026-01-03"),
+            configuration("c", "!all()"),
+        ],
+        "host",
+        {},
+    )
+
+    assert [source.name for source in sources] == ["FelixConfiguration b"]
+
+
+def test_values_of_the_datastore_come_in_all_json_types() -> None:
+    fields = {
+        "ipv6Support": False,
+        "deviceRouteProtocol": 80,
+        "reportingInterval": "45s",
+        "failsafeInboundHostPorts": [],
+    }
+    (source,) = datastore_sources([configuration("default", **fields)], "host", {})
+
+    found = resolve("host", [source]).settings
+
+    assert (found.ipv6_support, found.device_route_protocol, found.reporting_interval_secs) == (False, 80, 45.0)
+
+
+def test_an_annotation_overrides_the_field() -> None:
+    plain = configuration("default", logPrefix="field")
+    annotated = FelixConfiguration(name="default", fields=plain.fields, overrides={"LogPrefix": "annotation"})
+
+    (source,) = datastore_sources([annotated], "host", {})
+
+    assert resolve("host", [source]).settings.log_prefix == "annotation"
+
+
+def test_a_bad_value_of_the_datastore_is_reported_and_the_next_counts() -> None:
+    strong = Source("FelixConfiguration node.host", {"InterfacePrefix": "tap,b ad", "HealthPort": "0"})
+    weak = Source("FelixConfiguration default", {"InterfacePrefix": "tap,cali"})
+
+    found = resolve("host", [strong, weak])
+
+    assert found.settings.interface_prefix == ("tap", "cali")
+    assert len(found.problems) == 2
+    assert "node.host: HealthPort = '0'" in found.problems[1]
+
+
+def test_a_bad_name_of_this_host_does_not_start() -> None:
+    with pytest.raises(SettingsError, match="FelixHostname = 'a b'"):
+        settings(FelixHostname="a b")
+    with pytest.raises(SettingsError, match="OpenstackRegion"):
+        settings(OpenstackRegion="No Region")
+
+
+def test_local_parameters_are_ignored_in_the_datastore() -> None:
+    found = resolve("host", [Source("FelixConfiguration default", {"EtcdEndpoints": "http://evil:1"})])
+
+    assert found.settings.etcd_endpoints == ()
+    assert "EtcdEndpoints" in found.problems[0]
+
+
+def test_none_means_no_such_thing_and_empty_means_not_set() -> None:
+    assert settings(MetadataAddr="none").metadata_addr is None
+    assert settings(MetadataAddr="").metadata_addr == "127.0.0.1"
+    assert settings(RouteRefreshInterval="none").route_refresh_interval == 0
+
+
+def test_etcd_is_one_address_or_a_list() -> None:
+    assert settings(EtcdAddr="etcd:2379", EtcdScheme="https").etcd.endpoints == ("https://etcd:2379",)
+    assert settings(EtcdEndpoints="http://a:1, http://b:2").etcd.endpoints == ("http://a:1", "http://b:2")
+
+
+def test_known_parameters_without_effect_are_named_and_unknown_ones_are_not() -> None:
+    found = resolve("host", [environment_source({"FELIX_BPFENABLED": "true", "FELIX_NOSUCHTHING": "1"})])
+
+    assert found.without_effect == ["BPFEnabled"]
+    assert found.problems == []
+
+
+def test_every_parameter_is_known_by_name_and_field() -> None:
+    assert TYPED.keys() <= LOCAL | SHARED
+    assert len(SHARED) == 187
+    assert parameter("iPv6support") == "Ipv6Support"
+    assert parameter_of_field("reportingTTL") == "ReportingTTLSecs"
+    assert parameter_of_field("ipipMTU") == "IpInIpMtu"
+    assert parameter_of_field("noSuchField") is None
+
+
+def test_every_typed_parameter_names_an_attribute() -> None:
+    attributes = set(FelixSettings.__dataclass_fields__)
+
+    assert {typed.attribute for typed in TYPED.values()} == attributes
+
+
+def test_the_firewall_gets_its_share() -> None:
+    ruleset = ruleset_settings(settings(DefaultEndpointToHostAction="RETURN", NftablesFilterDenyAction="REJECT"))
+
+    assert (ruleset.endpoint_to_host, ruleset.deny) == ("return", "reject")
+    assert str(ruleset.metadata) == "Service(address=Net(version=4, value=2130706433, length=32), port=8775)"
+    assert ruleset_settings(settings(MetadataAddr="metadata.example")).metadata is None
+    assert dataplane_settings(settings(IPForwarding="Disabled"), "1").forwarding is False
