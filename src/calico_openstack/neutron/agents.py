@@ -36,6 +36,19 @@ def describe(key: AgentKey) -> str:
     return KINDS[type(key)].agent_type
 
 
+def summary(document: dict[str, Any]) -> dict[str, Any]:
+    """What fits into a row: short values as they are, lists and objects as their length (the column has 4095 bytes)."""
+    short: dict[str, Any] = {}
+    for name, item in document.items():
+        if name in ("time", "first_update"):
+            continue
+        if isinstance(item, list | dict):
+            short[name] = len(item)
+        elif not isinstance(item, str) or len(item) <= 100:
+            short[name] = item
+    return dict(list(short.items())[:20])
+
+
 def report(key: AgentKey, value: bytes) -> None:
     """Refresh the row of the agent that wrote `value`. Raises what the database raises; ValueError for a bad report."""
     try:
@@ -50,7 +63,7 @@ def report(key: AgentKey, value: bytes) -> None:
         "binary": kind.binary,
         "host": key.host,
         "topic": TOPIC,
-        "configurations": {name: item for name, item in document.items() if name not in ("time", "first_update")},
+        "configurations": summary(document),
     }
     if document.get("first_update") is True:
         state["start_flag"] = True

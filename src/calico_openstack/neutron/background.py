@@ -85,6 +85,9 @@ class Background:
         except Unavailable as error:
             self._went_away(error)
             self.owe(changes, str(error))
+        except EtcdError as error:
+            LOG.error("etcd refuses %s: %s. It is tried again in the background", _names(changes), error)
+            self.owe(changes, str(error), SHORTEST_PAUSE)
         except Exception as error:
             LOG.exception("Could not write %s to etcd; it is tried again in the background", _names(changes))
             self.owe(changes, f"{type(error).__name__}: {error}", SHORTEST_PAUSE)

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from oslo_config import cfg
 
@@ -18,6 +19,10 @@ from calico_openstack.neutron import database, options
 from calico_openstack.neutron.background import Background
 from calico_openstack.neutron.projects import Projects
 from calico_openstack.neutron.sync import Synchroniser
+
+
+BACKGROUND_TIMEOUT: Final = 10.0
+"""Seconds that one retry may take, so that what waits behind it is not held up for `etcd_timeout`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ def make_parts() -> Parts:
     client = BlockingClient(options.etcd_settings())
     projects = Projects(limit=group.project_name_cache_max)
     synchroniser = Synchroniser(client, options.site(), database, projects.known)
-    background = Background(synchroniser, group.etcd_request_timeout, group.etcd_timeout)
+    background = Background(synchroniser, group.etcd_request_timeout, min(group.etcd_timeout, BACKGROUND_TIMEOUT))
     projects.on_news(background.owe)
     return Parts(client, projects, synchroniser, background)
 
