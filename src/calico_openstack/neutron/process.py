@@ -20,7 +20,6 @@ from calico_openstack.neutron.background import Background
 from calico_openstack.neutron.projects import Projects
 from calico_openstack.neutron.sync import Synchroniser
 
-
 BACKGROUND_TIMEOUT: Final = 10.0
 """Seconds that one retry may take, so that what waits behind it is not held up for `etcd_timeout`."""
 
