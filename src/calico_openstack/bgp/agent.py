@@ -177,6 +177,7 @@ class Agent:
         self._speaker = wish
         if await self._plane.bring(text, again):
             self.health.signal("first-apply")
+            self.health.set_ready("apply")
             self._again_at = None
             if before != text:
                 self._applied_at = _now()

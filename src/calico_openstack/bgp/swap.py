@@ -63,7 +63,10 @@ async def put(path: Path, text: str, binary: str = "bird", group: str = "bird") 
 
 
 def keep_foreign(path: Path, header: str) -> Path | None:
-    """A file that begins otherwise than ours is somebody's work: keep a copy beside it, once. The copy's path, or None."""
+    """A file that begins otherwise than ours is somebody's work: keep a copy beside it, once.
+
+    Returns the copy's path, or None if there was nothing to keep.
+    """
     copy = path.with_name(f"{path.name}.before-calico")
     try:
         if path.read_bytes().startswith(header.encode()) or copy.exists():

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from typing import Any
 
 import pytest
+
+from calico_openstack.testing.etcd_server import free_port
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -84,12 +88,25 @@ def test_a_reflector_passes_routes_on_without_being_in_their_way(fabric: Any, wa
     assert "192.0.2.200" in two.birdc("show route all for 10.65.0.2")
 
 
+def health_answer(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def test_hosts_with_as_numbers_of_their_own_still_form_a_mesh(fabric: Any, wait_for: Any) -> None:
-    one, two = start(fabric, ["h1", "h2"], wait_for, h1={"as_number": 65001}, h2={"as_number": "1.2"})
+    port = free_port()
+    one, two = start(
+        fabric, ["h1", "h2"], wait_for, h1={"as_number": 65001, "health_port": port}, h2={"as_number": "1.2"}
+    )
     one.plug("tap1")
     one.route("add", "10.65.0.2/32", "tap1")
 
     wait_for("the route", lambda: two.learned("10.65.0.2/32") == [one.v4])
+    wait_for("readiness", lambda: health_answer(port, "readiness") == 200)
+    assert health_answer(port, "liveness") == 200
     assert "65538" in two.birdc("show protocols all Mesh_10_99_0_1")
 
 
