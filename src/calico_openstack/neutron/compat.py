@@ -6,6 +6,7 @@ Checked with Neutron 29 (2026.2); the same names exist in 28 (2026.1).
 
 from __future__ import annotations
 
+from neutron import policy
 from neutron.db import models_v2, provisioning_blocks
 from neutron.db.models import l3 as l3_models
 from neutron.db.models import securitygroup as group_models
@@ -36,6 +37,7 @@ L2_AGENT_ENTITY = provisioning_blocks.L2_AGENT_ENTITY
 add_provisioning_component = provisioning_blocks.add_provisioning_component
 provisioning_complete = provisioning_blocks.provisioning_complete
 get_port_row = ml2_db.get_port
+init_policy = policy.init
 
 __all__ = [
     "L2_AGENT_ENTITY",
@@ -54,5 +56,6 @@ __all__ = [
     "TrunkDriverBase",
     "add_provisioning_component",
     "get_port_row",
+    "init_policy",
     "provisioning_complete",
 ]

@@ -23,7 +23,7 @@ from oslo_config import cfg
 from oslo_log import log
 from sqlalchemy import orm
 
-from calico_openstack.neutron import binding, options, provisioning
+from calico_openstack.neutron import binding, compat, options, provisioning
 from calico_openstack.neutron.events import Events
 from calico_openstack.neutron.process import Process
 from calico_openstack.neutron.qos import CalicoQosDriver
@@ -62,6 +62,10 @@ class CalicoMechanismDriver(api.MechanismDriver):
         # Without this, GET /ports as the first request of a process answers 500: a column that the query names is a
         # backref, which exists only once SQLAlchemy has configured its mappers.
         orm.configure_mappers()
+        if isinstance(trigger, type):  # an API process, see start_in_api
+            # Neutron's policy enforcer is published before its rules are loaded: of two requests that come first at
+            # the same time, the second would be refused with 403.
+            compat.init_policy()
         start_in_api(self.process, trigger)
 
     def get_workers(self) -> list[Any]:
