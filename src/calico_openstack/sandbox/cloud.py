@@ -1,15 +1,18 @@
 """The steps of a plan that speak to Keystone and Neutron: what they mean in API calls."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from calico_openstack.sandbox import steps as do
 from calico_openstack.sandbox.api import Identity, Json, Neutron, Nobody, seed_identity
 from calico_openstack.sandbox.execute import log_tail
-from calico_openstack.sandbox.guests import Guests
+from calico_openstack.sandbox.guests import Cancelled, Guests
 from calico_openstack.sandbox.secrets import Secrets
 from calico_openstack.sandbox.spec import Rule, Spec
 from calico_openstack.sandbox.state import SandboxError, State
 
+# Each waits most of its time for others; more would only queue in the API's eight threads.
+BOOTS_AT_ONCE = 6
 AGENTS = ("calico-felix", "calico-dhcp-agent", "calico-bgp-agent")
 
 
@@ -24,7 +27,8 @@ class Cloud:
         self.neutron = Neutron(state.layout, self._identity)
         self.guests = Guests(state, self.neutron)
 
-    def step(self, step: do.Step) -> None:
+    def step(self, step: do.Step, cancelled: Cancelled) -> None:
+        """Does a step that speaks to Keystone or Neutron; gives up, with SandboxError, when `cancelled` says so."""
         match step:
             case do.SeedIdentity():
                 assert isinstance(self._identity, Identity)
@@ -34,9 +38,9 @@ class Cloud:
             case do.MakeGroups():
                 self._make_groups(step)
             case do.WaitForAgents():
-                self._wait_for_agents(step)
+                self._wait_for_agents(step, cancelled)
             case do.Boot():
-                self.guests.boot(step.guest, self.spec)
+                self._boot(step, cancelled)
             case _:
                 raise AssertionError(f"not a cloud step: {step}")
 
@@ -88,7 +92,18 @@ class Cloud:
     def agents(self) -> list[Json]:
         return self.neutron.list("agents")
 
-    def _wait_for_agents(self, step: do.WaitForAgents) -> None:
+    def _boot(self, step: do.Boot, cancelled: Cancelled) -> None:
+        with ThreadPoolExecutor(BOOTS_AT_ONCE, thread_name_prefix="boot") as pool:
+            boots = [pool.submit(self.guests.boot, guest, self.spec, 90.0, cancelled) for guest in step.guests]
+            try:
+                for boot in as_completed(boots):
+                    boot.result()
+            except BaseException:
+                for boot in boots:
+                    boot.cancel()
+                raise
+
+    def _wait_for_agents(self, step: do.WaitForAgents, cancelled: Cancelled) -> None:
         deadline = time.monotonic() + step.limit
         while True:
             alive = {(agent["host"], agent["binary"]) for agent in self.agents() if agent["alive"]}
@@ -97,6 +112,8 @@ class Cloud:
             ]
             if not missing:
                 return
+            if cancelled():
+                raise SandboxError("interrupted")
             for record in self.state.records():
                 if not record.process.alive:
                     raise SandboxError(f"{record.process.name} ended\n{log_tail(record.start.log)}")

@@ -31,9 +31,14 @@ class Interrupted(Exception):
 
 
 class Executor:
-    """Runs plans for one sandbox. `cloud_step` does the steps that speak to Keystone and Neutron."""
+    """Runs plans for one sandbox.
 
-    def __init__(self, state: State, progress: Progress, cloud_step: Callable[[do.Step], None]) -> None:
+    `cloud_step` does the steps that speak to Keystone and Neutron; it is also told how to see that it should give up.
+    """
+
+    def __init__(
+        self, state: State, progress: Progress, cloud_step: Callable[[do.Step, Callable[[], bool]], None]
+    ) -> None:
         self._state = state
         self._progress = progress
         self._cloud_step = cloud_step
@@ -101,7 +106,7 @@ class Executor:
             case do.Wait():
                 self._wait(step)
             case _:
-                self._cloud_step(step)
+                self._cloud_step(step, self._stop.is_set)
 
     def _command(self, step: do.Run) -> None:
         """Runs a command; an interrupt ends it. Raises SandboxError with what it said."""

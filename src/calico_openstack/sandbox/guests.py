@@ -25,6 +25,12 @@ from calico_openstack.sandbox.spec import Guest, Spec
 from calico_openstack.sandbox.state import SandboxError, State, write_whole
 from calico_openstack.sandbox.steps import Start
 
+Cancelled = Callable[[], bool]
+
+
+def never() -> bool:
+    return False
+
 
 class Timings(msgspec.Struct):
     """Seconds since `POST /ports` was sent; 0 means not yet, or not asked for."""
@@ -65,7 +71,6 @@ class Guests:
 
     state: State
     neutron: Neutron
-    cancelled: Callable[[], bool] = lambda: False
 
     @property
     def layout(self) -> Layout:
@@ -83,7 +88,7 @@ class Guests:
         known = ", ".join(guest.name for guest in self.all()) or "none yet"
         raise SandboxError(f"there is no guest {name!r}; there are: {known}")
 
-    def boot(self, wanted: Guest, spec: Spec, limit: float = 60.0) -> Booted:
+    def boot(self, wanted: Guest, spec: Spec, limit: float = 60.0, cancelled: Cancelled = never) -> Booted:
         """Boots a guest and waits for ACTIVE and for its addresses, each at most `limit` seconds."""
         clock = time.monotonic
         network = self.neutron.named("networks", wanted.network)
@@ -108,15 +113,16 @@ class Guests:
                 )
             self._plug(guest, port, int(network["mtu"]))
             guest.timings.plugged = clock() - started
-            self._until(lambda: self._status(guest) == "ACTIVE", limit, f"port of {guest.name} is ACTIVE", wanted.host)
+            wait = Waiting(self.layout, wanted.host, limit, cancelled)
+            wait.until(lambda: self._status(guest) == "ACTIVE", f"port of {guest.name} is ACTIVE")
             guest.timings.active = clock() - started
             if guest.v4 is not None:
                 self._ask_v4(guest)
-                self._until_address(guest, guest.v4, limit)
+                self._until_address(guest, guest.v4, wait)
                 guest.timings.lease = clock() - started
             if guest.v6 is not None:
-                self._ask_v6(guest, spec)
-                self._until_address(guest, guest.v6, limit)
+                self._ask_v6(guest, spec, wait)
+                self._until_address(guest, guest.v6, wait)
                 guest.timings.address_v6 = clock() - started
         except BaseException:
             with contextlib.suppress(Exception):
@@ -195,17 +201,15 @@ class Guests:
         wishes = ("-t", "5", "-T", "1", "-A", "1", "-O", "mtu", "-O", "staticroutes", "-x", f"hostname:{guest.name}")
         self._client(guest, "udhcpc", ("udhcpc", "-f", "-i", "eth0", "-s", str(self.layout.guest_script), *wishes))
 
-    def _ask_v6(self, guest: Booted, spec: Spec) -> None:
+    def _ask_v6(self, guest: Booted, spec: Spec, wait: "Waiting") -> None:
         """DHCPv6 if the subnet is stateful; otherwise the kernel makes the address from router advertisements."""
         modes = {subnet.ipv6_mode for subnet in spec.network(guest.network).subnets if subnet.version == 6}
         if "dhcpv6-stateful" not in modes:
             return
         # dhclient gives up when the link-local address is still being checked for duplicates.
-        self._until(
+        wait.until(
             lambda: any(address.startswith("fe80:") for address in self.addresses(guest)),
-            10,
             f"{guest.name} has a link-local address",
-            guest.host,
         )
         leases = self.layout.guest_directory(guest.name)
         files = ("-lf", f"{leases}/dhclient6.leases", "-pf", f"{leases}/dhclient6.pid", "-cf", "/dev/null")
@@ -228,21 +232,27 @@ class Guests:
             self.layout.log(f"g-{name}/{program}").unlink(missing_ok=True)
         shutil.rmtree(self.layout.guest_directory(name), ignore_errors=True)
 
-    def _until_address(self, guest: Booted, address: str, limit: float) -> None:
-        self._until(lambda: address in self.addresses(guest), limit, f"guest {guest.name} has {address}", guest.host)
+    def _until_address(self, guest: Booted, address: str, wait: "Waiting") -> None:
+        wait.until(lambda: address in self.addresses(guest), f"guest {guest.name} has {address}")
 
-    def _until(self, condition: Callable[[], bool], limit: float, what: str, host: str) -> None:
-        deadline = time.monotonic() + limit
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long one boot waits for each thing, and where to look when it was in vain."""
+
+    layout: Layout
+    host: str
+    limit: float
+    cancelled: Cancelled
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + self.limit
         while not condition():
             if self.cancelled():
                 raise SandboxError("interrupted")
             if time.monotonic() > deadline:
-                logs = (
-                    f"; look into {self.layout.log(f'{host}/felix')} and {self.layout.log(f'{host}/dhcp')}"
-                    if host
-                    else ""
-                )
-                raise SandboxError(f"waited {limit:g} s until {what}, in vain{logs}")
+                logs = " and ".join(str(self.layout.log(f"{self.host}/{name}")) for name in ("felix", "dhcp"))
+                raise SandboxError(f"waited {self.limit:g} s until {what}, in vain; look into {logs}")
             time.sleep(0.05)
 
 

@@ -50,7 +50,7 @@ class StartRecord(msgspec.Struct, frozen=True):
         return children[0] if children else self.process
 
     def stop(self, limit: float, first: int = SIGTERM) -> None:
-        """Ends the program with the signal `first` (and SIGKILL after `limit` seconds), and first of all its supervisor."""
+        """Ends the program with the signal `first`, SIGKILL after `limit` seconds; before all else its supervisor."""
         if self.start.supervised:
             programs = children_of([self.process.pid]) if self.process.alive else []
             self.process.signal(SIGKILL)

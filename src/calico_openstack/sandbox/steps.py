@@ -207,12 +207,12 @@ class WaitForAgents:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """Boot a guest as Nova would, through Neutron."""
+    """Boot guests as Nova would, through Neutron; several at a time."""
 
-    guest: Guest
+    guests: tuple[Guest, ...]
 
     def __str__(self) -> str:
-        return f"boot {self.guest.name} on {self.guest.host}, network {self.guest.network}"
+        return "neutron, dhcp: boot " + ", ".join(f"{guest.name} on {guest.host}" for guest in self.guests)
 
 
 Step = (

@@ -16,7 +16,7 @@ def test_a_dry_run_prints_steps_and_does_nothing(tmp_path: Path) -> None:
 
     assert status == 0
     assert "ip netns add dryrun-ctl" in output
-    assert "boot g2 on h2" in output
+    assert "boot g1 on h1, g2 on h2" in output
     assert not Path("/run/calico-sandbox/dryrun").exists()
 
 

@@ -37,7 +37,7 @@ def state(tmp_path: Path) -> State:
 def execute(state: State, *stages: Stage) -> list[Step]:
     """Runs a plan; returns the steps that were handed to the cloud."""
     cloud: list[Step] = []
-    Executor(state, Silent(), cloud.append).run(stages)
+    Executor(state, Silent(), lambda step, _: cloud.append(step)).run(stages)
     return cloud
 
 
@@ -155,7 +155,7 @@ def test_input_and_environment_reach_the_command(state: State, tmp_path: Path) -
 
 
 def test_steps_for_the_cloud_are_handed_on(state: State) -> None:
-    step = Boot(Guest("g1", "h1", "net1"))
+    step = Boot((Guest("g1", "h1", "net1"),))
 
     assert execute(state, Stage("guests", (step,))) == [step]
 

@@ -94,7 +94,7 @@ def test_a_dry_run_reads_like_commands() -> None:
     lines = describe(planned()).splitlines()
 
     assert "    ip netns add calico-h1" in lines
-    assert "    boot g1 on h1, network net1" in lines
+    assert "    neutron, dhcp: boot g1 on h1, g2 on h2, g3 on h1, g4 on h2" in lines
     assert [line for line in lines if line.startswith("# agents alive")] == [
         "# agents alive   (after Neutron API, h1 agents, h2 agents)"
     ]

@@ -69,11 +69,7 @@ def guest_stages(spec: Spec) -> list[Stage]:
             needs=("Neutron API", *(("Keystone",) if spec.mode == "full" else ())),
         ),
     ]
-    # One stage per host: guests of one host come up one after the other, hosts side by side.
-    for host in spec.host_names:
-        guests = tuple(Boot(guest) for guest in spec.guests if guest.host == host)
-        if guests:
-            title = f"guests on {host} ({len(guests)})"
-            needs = ("agents alive", "networks and groups", "guest DHCP script", "fabric router", "BGP peers")
-            stages.append(Stage(title, guests, needs))
+    if spec.guests:
+        needs = ("agents alive", "networks and groups", "guest DHCP script", "fabric router", "BGP peers")
+        stages.append(Stage(f"guests ({len(spec.guests)})", (Boot(spec.guests),), needs))
     return stages

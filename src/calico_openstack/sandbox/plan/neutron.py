@@ -136,7 +136,10 @@ def neutron_stages(layout: Layout, secrets: Secrets, mode: Mode, template: Path,
     )
     # /v2.0/networks, not /: the first query of a fresh process must not be for ports (neutron 29 answers it with 500).
     ready = Wait(HttpAnswers(namespace, f"{layout.neutron_url}/v2.0/networks"), 180, "ctl/neutron-api")
-    stages = [Stage("Neutron API", (*files, api, ready), needs=needs)]
+    stages = [
+        Stage("Neutron configuration", tuple(files), needs=needs),
+        Stage("Neutron API", (api, ready), needs=("Neutron configuration",)),
+    ]
     if not light:
         configuration = ("--config-file", f"{directory}/neutron.conf", "--config-file", f"{directory}/ml2_conf.ini")
         periodic = Start(
@@ -146,6 +149,5 @@ def neutron_stages(layout: Layout, secrets: Secrets, mode: Mode, template: Path,
             namespace,
             environment,
         )
-        # After the API: on two cores the two imports would only slow each other, and the API is what others wait for.
-        stages.append(Stage("Neutron periodic workers", (periodic,), needs=("Neutron API",)))
+        stages.append(Stage("Neutron periodic workers", (periodic,), needs=("Neutron configuration",)))
     return stages
