@@ -148,6 +148,10 @@ def test_the_agent_is_alive_in_etcd_before_bird_runs_and_keeps_the_records_other
     status = wait_for("the first status", one.status)
 
     assert (status["first_update"], status["ready"], status["bird"]["running"]) == (True, False, False)
-    record = fabric.client.get("/calico/resources/v3/projectcalico.org/nodes/h1").value
-    for part in (b'"ipv4IPIPTunnelAddr":"10.1.1.1"', b'"orchRefs"', b'"ipv4Address":"10.99.0.1/24"'):
-        assert part in record
+
+    def record() -> bytes:
+        return bytes(fabric.client.get("/calico/resources/v3/projectcalico.org/nodes/h1").value)
+
+    wait_for("the address in the record", lambda: b'"ipv4Address":"10.99.0.1/24"' in record())
+    assert b'"ipv4IPIPTunnelAddr":"10.1.1.1"' in record()
+    assert b'"orchRefs"' in record()
