@@ -34,6 +34,7 @@ from calico_openstack.felix.wanted.host import HostRules, global_sysctls
 from calico_openstack.felix.wanted.state import Changes, Wanted
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
+from calico_openstack.netlink.rtnl_links import Link
 from calico_openstack.netlink.rtnl_routes import Route
 from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
 
@@ -73,7 +74,7 @@ class Dataplane:
         self.events = KernelEvents()
         self._links = Links()
         self._firewall = Firewall(settings.ruleset)
-        self._taps = Taps(settings.host, self._links.carrying)
+        self._taps = Taps(settings.host, self._tap)
         self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
         self._routes.use(settings.host.protocol, settings.remove_external_routes)
         self._route_keeper = Reconciler[RouteKey, Route](self._routes)
@@ -247,12 +248,12 @@ class Dataplane:
             if owner is None:
                 self._ledger.succeeded(name)
                 continue
-            reason = failures.get(name)
+            reason = failures.get(name) or self._firewall.refused.get(owner.key)
             if name in programmed:
                 reason = reason or self._reason(owner.key, name, programmed[name], protected, present)
-                if reason is not None:
-                    self._ledger.failed(name, reason, now)
-            if reason is None and self._ledger.succeeded(name):
+            if reason is not None:
+                self._ledger.failed(name, reason, now)
+            elif self._ledger.succeeded(name):
                 log.info("endpoint.recovered", interface=name)
             up = name in programmed and reason is None
             if self._up.get(owner.key) is not up:
@@ -265,8 +266,6 @@ class Dataplane:
         """Why an endpoint whose tap carries is not up; None if it is."""
         if not protected:
             return self._firewall.trouble or "the firewall could not be programmed"
-        if key in self._firewall.refused:
-            return self._firewall.refused[key]
         for keeper in (self._route_keeper, self._neighbour_keeper):
             for reason in keeper.trouble:
                 return reason[1].reason
@@ -286,6 +285,10 @@ class Dataplane:
     def _is_tap(self, ifindex: int) -> bool:
         link = self._links.by_index.get(ifindex)
         return link is not None and self._is_tap_name(link.name)
+
+    def _tap(self, name: str) -> Link | None:
+        """The interface if it carries and belongs to guests: an endpoint cannot claim one of the host's own."""
+        return self._links.carrying(name) if self._is_tap_name(name) else None
 
     def _is_tap_name(self, name: str) -> bool:
         return self.settings.ruleset.is_tap(name)

@@ -22,6 +22,7 @@ from calico_openstack.netlink.rtnl_neighbours import (
     replace_neighbour,
 )
 from calico_openstack.netlink.socket import NetlinkSocket
+from calico_openstack.netlink.wire import Request
 
 _GONE = {errno.ENOENT, errno.ENODEV, errno.ENXIO}
 
@@ -51,15 +52,20 @@ class Neighbours:
         return found
 
     def apply(self, changes: Changes[NeighbourKey, str]) -> Mapping[NeighbourKey, str]:
-        puts, deletes = list(changes.puts), list(changes.deletes)
-        requests = [replace_neighbour(Neighbour(key.address, key.ifindex, changes.puts[key])) for key in puts]
-        requests += [delete_neighbour(Neighbour(key.address, key.ifindex, "")) for key in deletes]
-        keys = puts + deletes
-        return {
-            keys[index]: str(error)
-            for index, error in self._connection.send_batch(requests).items()
-            if index < len(puts) or error.errno not in _GONE
-        }
+        failed: dict[NeighbourKey, str] = {}
+        requests: dict[NeighbourKey, Request] = {}
+        for key, mac in changes.puts.items():
+            try:
+                requests[key] = replace_neighbour(Neighbour(key.address, key.ifindex, mac))
+            except ValueError as error:
+                failed[key] = str(error)
+        for key in changes.deletes:
+            requests[key] = delete_neighbour(Neighbour(key.address, key.ifindex, ""))
+        keys = list(requests)
+        for index, refused in self._connection.send_batch(list(requests.values())).items():
+            if keys[index] in changes.puts or refused.errno not in _GONE:
+                failed[keys[index]] = str(refused)
+        return failed
 
 
 def concerns(event: NeighbourEvent, wanted: Mapping[NeighbourKey, str]) -> bool:

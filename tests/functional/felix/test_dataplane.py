@@ -1,0 +1,239 @@
+"""The dataplane against a real kernel, without etcd and agent: order, repair, grace, flows, and what it costs."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
+from calico_openstack.felix.kernel.routes import GRACE
+from calico_openstack.felix.wanted.host import HostRules
+from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.net import parse_net
+from calico_openstack.testing.compute_host import Guest, eventually, ip
+
+pytestmark = pytest.mark.root
+
+MAC = "fa:16:3e:00:00:01"
+OPEN = WantedProfile(name="open", ingress=(WantedRule(action="allow"),), egress=(WantedRule(action="allow"),))
+
+
+def key(name: str) -> EndpointKey:
+    return EndpointKey("openstack", "h", "openstack", "vm", name)
+
+
+def endpoint(name: str, *addresses: str, mac: str = MAC) -> WantedEndpoint:
+    nets = tuple(parse_net(address) for address in addresses)
+    return WantedEndpoint(key=key(name), interface=f"tap{name}", mac=mac, addresses=nets, profiles=("open",))
+
+
+def wanted(*endpoints: WantedEndpoint) -> Changes:
+    return Changes(profiles={"open": OPEN}, endpoints={one.key: one for one in endpoints})
+
+
+class Stage:
+    """A dataplane whose clock moves by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.dataplane = Dataplane(DataplaneSettings(), lambda: self.now)
+
+    def step(self, changes: Changes | None = None, seconds: float = 0.0) -> Report:
+        self.now += seconds
+        return self.dataplane.step(changes or Changes(), self.now)
+
+    def settle(self) -> None:
+        """Until the echoes of our own writes are taken in and nothing is left to do."""
+        eventually(lambda: not any(self.step(seconds=3).operations.values()), "no operation left")
+
+
+@pytest.fixture
+def stage(namespace: None) -> Iterator[Stage]:
+    made = Stage()
+    yield made
+    made.dataplane.close()
+
+
+def tap(name: str) -> None:
+    ip("link", "add", f"tap{name}", "type", "veth", "peer", "name", f"peer{name}")
+    ip("link", "set", f"peer{name}", "up")
+    ip("link", "set", f"tap{name}", "up")
+    carries(f"tap{name}")
+
+
+def carries(interface: str) -> None:
+    """The kernel tells of a carrier a moment after it is there (linkwatch)."""
+    eventually(lambda: "state UP" in ip("link", "show", interface), f"{interface} carries")
+
+
+def routes(name: str) -> set[str]:
+    shown = [json.loads(ip("-json", f"-{version}", "route", "show", "dev", f"tap{name}") or "[]") for version in (4, 6)]
+    return {entry["dst"] for listed in shown for entry in listed if entry["dst"] != "fe80::/64"}
+
+
+def test_a_correct_host_is_no_operation_for_a_new_process_and_for_a_resync(stage: Stage) -> None:
+    tap("a")
+    changes = wanted(endpoint("a", "10.0.0.1", "2001:db8::1", "10.9.0.0/24"))
+    first = stage.step(changes)
+    assert first.operations["routes"] == 3
+    assert first.statuses == [(key("a"), True)]
+    stage.settle()
+
+    stage.dataplane.resync()
+    assert not any(stage.step().operations.values())
+
+    fresh = Stage()
+    again = fresh.step(changes)
+    fresh.dataplane.close()
+    assert not any(again.operations.values())
+    assert again.statuses == [(key("a"), True)]
+
+
+def test_an_endpoint_is_down_until_its_tap_carries(stage: Stage) -> None:
+    assert stage.step(wanted(endpoint("a", "10.0.0.1"))).statuses == [(key("a"), False)]
+    ip("link", "add", "tapa", "type", "veth", "peer", "name", "peera")
+    ip("link", "set", "tapa", "up")
+    assert stage.step().statuses == []
+
+    ip("link", "set", "peera", "up")
+
+    eventually(lambda: (key("a"), True) in stage.step().statuses, "up")
+    assert routes("a") == {"10.0.0.1"}
+
+
+def test_a_flap_between_two_steps_is_told_and_repaired(stage: Stage) -> None:
+    tap("a")
+    stage.step(wanted(endpoint("a", "10.0.0.1")))
+    stage.settle()
+
+    ip("link", "set", "tapa", "down")
+    ip("link", "set", "tapa", "up")
+    carries("tapa")
+    told: list[Any] = []
+    eventually(lambda: told.extend(stage.step().statuses) or told[-1:] == [(key("a"), True)], "up again")
+
+    assert told[0] == (key("a"), False)
+    assert routes("a") == {"10.0.0.1"}
+
+
+def test_one_endpoint_that_cannot_be_programmed_does_not_hinder_the_others(stage: Stage) -> None:
+    for name in ("tapa", "eth0"):
+        ip("link", "add", name, "type", "veth", "peer", "name", f"p{name}")
+        ip("link", "set", f"p{name}", "up")
+        ip("link", "set", name, "up")
+        carries(name)
+    good = endpoint("a", "10.0.0.1")
+    # Somebody claims one of the host's own interfaces.
+    bad = WantedEndpoint(key=key("b"), interface="eth0", mac=MAC, addresses=(parse_net("10.0.0.2"),))
+
+    report = stage.step(wanted(bad, good))
+
+    assert sorted(report.statuses) == [(key("a"), True), (key("b"), False)]
+    assert "'eth0' begins with none of tap" in report.failures["eth0"]
+    assert "10.0.0.2" not in ip("route", "show", "dev", "eth0")
+    assert routes("a") == {"10.0.0.1"}
+
+
+def test_a_stranger_on_a_tap_without_endpoint_has_ten_seconds(stage: Stage) -> None:
+    tap("a")
+    ip("route", "add", "10.99.0.1/32", "dev", "tapa")
+    stage.step()
+    assert routes("a") == {"10.99.0.1"}
+
+    stage.step(seconds=GRACE - 1)
+    assert routes("a") == {"10.99.0.1"}
+    stage.step(seconds=2)
+
+    assert routes("a") == set()
+
+
+def test_link_local_routes_and_other_interfaces_are_left_alone(stage: Stage) -> None:
+    tap("a")
+    ip("link", "add", "eth9", "type", "veth", "peer", "name", "eth8")
+    ip("link", "set", "eth8", "up")
+    ip("link", "set", "eth9", "up")
+    ip("route", "add", "10.98.0.0/16", "dev", "eth9")
+    stage.step(wanted(endpoint("a", "10.0.0.1")))
+    stage.step(seconds=60)
+
+    assert "10.98.0.0/16" in ip("route", "show", "dev", "eth9")
+    assert "fe80::/64" in ip("-6", "route", "show", "dev", "tapa")
+
+
+def test_a_route_with_other_attributes_is_replaced(stage: Stage) -> None:
+    tap("a")
+    ip("route", "add", "10.0.0.1/32", "dev", "tapa", "proto", "static", "metric", "1024")
+
+    stage.step(wanted(endpoint("a", "10.0.0.1")))
+
+    shown = ip("-details", "route", "show", "10.0.0.1")
+    assert "proto boot scope link metric 1024" in " ".join(shown.split())
+    assert "static" not in shown
+
+
+def test_other_settings_take_effect_without_a_restart(stage: Stage) -> None:
+    tap("a")
+    stage.step(wanted(endpoint("a", "10.0.0.1", "2001:db8::1")))
+
+    stage.dataplane.use(DataplaneSettings(host=HostRules(metric4=512, ipv6=False)))
+    stage.step()
+
+    (shown,) = json.loads(ip("-json", "route", "show", "10.0.0.1"))
+    assert shown["metric"] == 512
+    assert routes("a") == {"10.0.0.1"}
+
+
+def flows(address: str) -> int:
+    """How many flows have this address at one of their ends."""
+    done = subprocess.run(["conntrack", "-L"], capture_output=True, text=True, check=True)
+    return sum(f"={address} " in line for line in done.stdout.splitlines())
+
+
+def test_a_released_address_loses_its_flows_and_others_keep_theirs(stage: Stage, guest: Callable[..., Guest]) -> None:
+    macs = {number: f"fa:16:3e:00:00:0{number}" for number in (1, 2, 3)}
+    guests = {number: guest(f"tap{number}", mac, f"10.0.0.{number}/24") for number, mac in macs.items()}
+    stage.step(wanted(*(endpoint(str(number), f"10.0.0.{number}", mac=mac) for number, mac in macs.items())))
+    for number, other in ((1, 2), (2, 3), (3, 1)):
+        assert guests[number].pings(f"10.0.0.{other}")
+    assert (flows("10.0.0.1"), flows("10.0.0.2"), flows("10.0.0.3")) == (2, 2, 2)
+
+    report = stage.step(Changes(endpoints_removed={key("1")}))
+
+    # What 1 opened and what was opened towards it are gone; between 2 and 3 nothing happened.
+    assert report.operations["flows"] == 2
+    assert (flows("10.0.0.1"), flows("10.0.0.2"), flows("10.0.0.3")) == (0, 1, 1)
+
+
+def test_many_endpoints_are_adopted_quickly_and_one_more_costs_little(stage: Stage) -> None:
+    names = [f"{number:03d}" for number in range(300)]
+    batch = "".join(
+        f"link add tap{name} type veth peer name p{name}\nlink set p{name} up\nlink set tap{name} up\n"
+        for name in names
+    )
+    subprocess.run(["ip", "-batch", "-"], input=batch, text=True, check=True)
+    eventually(lambda: ip("-brief", "link", "show", "up").count(" UP ") >= 600, "all carry")
+    many = [endpoint(name, f"10.1.{int(name) // 250}.{int(name) % 250 + 1}") for name in names]
+    assert [up for _, up in stage.step(wanted(*many)).statuses] == [True] * 300
+    stage.settle()
+
+    fresh = Stage()
+    start = time.perf_counter()
+    report = fresh.step(wanted(*many))
+    adopted = time.perf_counter() - start
+    assert not any(report.operations.values())
+    tap("new")
+    fresh.step()
+    start = time.perf_counter()
+    report = fresh.step(wanted(endpoint("new", "10.2.0.1")))
+    added = time.perf_counter() - start
+    fresh.dataplane.close()
+
+    print(f"adopted 300 endpoints in {adopted * 1000:.0f} ms, added one in {added * 1000:.1f} ms")
+    assert report.operations["routes"] == 1
+    # Generous: this is against something quadratic or forked, not a benchmark.
+    assert adopted < 5
+    assert added < 0.5
