@@ -235,6 +235,7 @@ def test_each_transaction_turns_the_old_ruleset_into_the_new_one(sequence: list[
 
         assert as_read(kernel) == as_read(rendered(wanted))
         assert as_read(renderer.full()) == as_read(kernel)
+        assert overlapping(kernel) == []
 
 
 @RELAXED
@@ -247,6 +248,27 @@ def test_the_difference_brings_the_kernel_to_what_is_wanted_and_is_empty_then(ol
 
     assert as_read(kernel) == as_read(wanted)
     assert not difference(wanted, as_read(kernel))
+
+
+def overlapping(ruleset: objects.Ruleset) -> list[object]:
+    """Pairs of keys of one interval set that share a value: the kernel refuses them."""
+    found = []
+    for content in ruleset.values():
+        for named in content.sets.values():
+            if named.spec.interval:
+                pairs = itertools.combinations(named.elements, 2)
+                found += [(named.spec.name, one, other) for one, other in pairs if share(named.spec, one, other)]
+    return found
+
+
+def share(spec: objects.SetSpec, one: objects.Key, other: objects.Key) -> bool:
+    offset = 0
+    for part in spec.key:
+        end = offset + part.width
+        if one[0][offset:end] > other[1][offset:end] or other[0][offset:end] > one[1][offset:end]:
+            return False
+        offset = end + (-part.width & 3)
+    return True
 
 
 def rendered(wanted: Wanted) -> objects.Ruleset:

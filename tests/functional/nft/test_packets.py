@@ -98,6 +98,10 @@ class Guest:
         frm = ["-I", source] if source else []
         return run("ip", "netns", "exec", self.space, "ping", "-c", "1", "-W", "1", *frm, target, check=False)
 
+    def reaches(self, target: str, source: str = "") -> bool:
+        """A ping is answered in the end: a busy machine may lose the first ones to neighbour discovery."""
+        return any(self.pings(target, source) for _ in range(10))
+
     def down(self) -> None:
         run("ip", "netns", "delete", self.space, check=False)
 
@@ -172,8 +176,8 @@ def test_without_rules_the_guests_reach_each_other_so_that_silence_later_means_s
     guests: tuple[Guest, Guest],
 ) -> None:
     one, _ = guests
-    assert one.pings(TWO4)
-    assert one.pings(TWO6)
+    assert one.reaches(TWO4)
+    assert one.reaches(TWO6)
 
 
 def test_a_guest_is_reached_only_by_what_its_group_allows(guests: tuple[Guest, Guest], felix: Felix) -> None:
@@ -183,12 +187,12 @@ def test_a_guest_is_reached_only_by_what_its_group_allows(guests: tuple[Guest, G
     assert not one.pings(TWO6)
 
     felix.say(ingress=(PING4,))
-    assert one.pings(TWO4)
+    assert one.reaches(TWO4)
     assert not one.pings(TWO6)
 
     felix.say(ingress=(PING6,))
     assert not one.pings(TWO4)
-    assert one.pings(TWO6)
+    assert one.reaches(TWO6)
 
 
 def test_membership_of_a_remote_group_opens_and_closes_the_way(guests: tuple[Guest, Guest], felix: Felix) -> None:
@@ -200,8 +204,8 @@ def test_membership_of_a_remote_group_opens_and_closes_the_way(guests: tuple[Gue
 
     addresses = frozenset({host_net(ONE4), parse_net("2001:db8::/127")})
     felix.apply(Changes(members={MEMBERS: MemberChange(addresses, frozenset())}))
-    assert one.pings(TWO4)
-    assert one.pings(TWO6)
+    assert one.reaches(TWO4)
+    assert one.reaches(TWO6)
 
     felix.apply(Changes(members={MEMBERS: MemberChange(frozenset(), addresses)}))
     assert not one.pings(TWO4)
@@ -225,7 +229,7 @@ def test_egress_rules_hold_the_sender(guests: tuple[Guest, Guest], felix: Felix)
     one, two = guests
     felix.say(endpoint(one), endpoint(two), egress=(PING4,))
 
-    assert one.pings(TWO4)
+    assert one.reaches(TWO4)
     assert not one.pings(TWO6)
 
 
@@ -235,19 +239,19 @@ def test_a_source_that_is_not_the_guests_own_is_dropped_until_it_is_allowed(
     one, two = guests
     one.own("10.65.0.99", "2001:db8::99")
     felix.say(endpoint(one), endpoint(two))
-    assert one.pings(TWO4)
+    assert one.reaches(TWO4)
     assert not one.pings(TWO4, source="10.65.0.99")
     assert not one.pings(TWO6, source="2001:db8::99")
 
     felix.say(endpoint(one, "10.65.0.96/29", "2001:db8::99/128"))
-    assert one.pings(TWO4, source="10.65.0.99")
-    assert one.pings(TWO6, source="2001:db8::99")
+    assert one.reaches(TWO4, source="10.65.0.99")
+    assert one.reaches(TWO6, source="2001:db8::99")
 
 
 def test_a_frame_with_a_foreign_mac_is_dropped(guests: tuple[Guest, Guest], felix: Felix) -> None:
     one, two = guests
     felix.say(endpoint(one), endpoint(two))
-    assert one.pings(TWO4)
+    assert one.reaches(TWO4)
 
     one.ip("link", "set", "eth0", "address", "fa:16:3e:00:00:77")
 
@@ -259,7 +263,7 @@ def test_a_tap_that_no_endpoint_owns_passes_nothing_even_for_known_flows(
 ) -> None:
     one, two = guests
     felix.say(endpoint(one), endpoint(two))
-    assert one.pings(TWO4)
+    assert one.reaches(TWO4)
 
     felix.apply(Changes(endpoints_removed={endpoint(two).key}))
 
@@ -277,7 +281,7 @@ def test_the_host_itself_is_closed_but_for_the_listed_services(guests: tuple[Gue
     open_host = RulesetRenderer(RulesetSettings(endpoint_to_host="accept"))
     open_host.apply(both_open(one, two))
     assert len(felix.kernel.synchronise(open_host.full())) == 1
-    assert one.pings("192.0.2.1")
+    assert one.reaches("192.0.2.1")
 
 
 def test_the_boot_table_keeps_taps_shut_and_goes_with_the_first_transaction(
@@ -290,7 +294,7 @@ def test_the_boot_table_keeps_taps_shut_and_goes_with_the_first_transaction(
 
     felix.kernel.synchronise(felix.renderer.full())
 
-    assert one.pings(TWO4)
+    assert one.reaches(TWO4)
     assert "calico-boot" not in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout
     assert felix.kernel.transactions == 1
 

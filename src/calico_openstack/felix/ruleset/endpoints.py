@@ -6,14 +6,16 @@ the lowest value counts, for every order of arrival.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from calico_openstack.felix.ruleset import base, fields
+from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.fields import ifname, joined, last_address
 from calico_openstack.felix.ruleset.objects import Key, SetSpec, Table, Value
 from calico_openstack.felix.ruleset.ranges import disjoint
 from calico_openstack.felix.wanted.state import WantedEndpoint
+from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
 
 
@@ -22,6 +24,36 @@ class Claim(NamedTuple):
     spec: SetSpec
     key: Key
     value: Value = None
+
+    @property
+    def place(self) -> tuple[Table, str, Key]:
+        return self.table, self.spec.name, self.key
+
+
+class ClaimBook:
+    """Who claims which element, so that an element goes only with its last claimant."""
+
+    def __init__(self, drafts: Mapping[Table, Draft]) -> None:
+        self._drafts = drafts
+        self._claims: dict[EndpointKey, list[Claim]] = {}
+        self._claimants: dict[tuple[Table, str, Key], dict[EndpointKey, Value]] = {}
+
+    def replace(self, owner: EndpointKey, new: list[Claim]) -> None:
+        """The owner claims exactly `new`; the elements follow."""
+        old = self._claims.pop(owner, [])
+        for claim in old:
+            self._claimants[claim.place].pop(owner, None)
+        for claim in new:
+            self._claimants.setdefault(claim.place, {})[owner] = claim.value
+        for claim in (*old, *new):
+            draft = self._drafts[claim.table]
+            if claimants := self._claimants.get(claim.place):
+                draft.put_element(claim.spec.name, claim.key, min(claimants.values(), key=repr))
+            else:
+                self._claimants.pop(claim.place, None)
+                draft.drop_element(claim.spec.name, claim.key)
+        if new:
+            self._claims[owner] = new
 
 
 def claims(endpoint: WantedEndpoint) -> Iterator[Claim]:

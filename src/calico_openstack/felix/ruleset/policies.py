@@ -125,7 +125,9 @@ class PolicyWriter:
                     # Nothing comes after the profiles.
                     action = (deny(self.settings),)
             case "log":
-                action = (Log(f"{self.settings.log_prefix}: "),)
+                # The kernel takes 127 characters; nft's text has no way to write a quote.
+                prefix = self.settings.log_prefix.replace('"', "'")[:120]
+                action = (Log(f"{prefix}: "),)
         literal: dict[SetSpec, dict[Key, None]] = {}
         matcher = Matcher(self.asked_sets, literal)
         for conditions in merged_run(run, wanted.direction, name, matcher):

@@ -1,6 +1,6 @@
 """From wanted state to nft objects, touching only what a batch touches.
 
-    sets, members  -> members.MemberSet  -> elements                     (only sets that some chain asks)
+    sets, members  -> asked_sets         -> elements                     (only sets that some chain asks)
     policies       -> policies           -> shared chains, their own sets (only lists that some endpoint has)
     endpoints      -> endpoints.claims   -> elements of the fixed sets, and the verdict maps' jumps
 
@@ -12,21 +12,18 @@ a half-way state.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from calico_openstack.felix.ruleset import base
+from calico_openstack.felix.ruleset.asked_sets import AskedSets
 from calico_openstack.felix.ruleset.draft import Draft
-from calico_openstack.felix.ruleset.endpoints import Claim, claims
+from calico_openstack.felix.ruleset.endpoints import Claim, ClaimBook, claims
 from calico_openstack.felix.ruleset.fields import ifname
-from calico_openstack.felix.ruleset.members import MemberSet, Use
 from calico_openstack.felix.ruleset.objects import (
     AddTable,
-    Key,
     NftChanges,
     Operation,
     Ruleset,
-    SetSpec,
-    Value,
     in_order,
 )
 from calico_openstack.felix.ruleset.policies import (
@@ -38,7 +35,7 @@ from calico_openstack.felix.ruleset.policies import (
 )
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.ruleset.statements import jump
-from calico_openstack.felix.wanted.state import Changes, SetId, Wanted, WantedEndpoint
+from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.policy import PolicyKey
 
@@ -56,30 +53,25 @@ class RulesetRenderer:
         self._state = Wanted()
         self._inet, self._arp = Draft(base.INET), Draft(base.ARP)
         self._drafts = {base.INET: self._inet, base.ARP: self._arp}
-        self._claims: dict[EndpointKey, list[Claim]] = {}
-        self._claimed: dict[tuple[str, str, Key], dict[EndpointKey, Value]] = defaultdict(dict)
+        self._claims = ClaimBook(self._drafts)
         self._rendered: dict[PolicyList, Rendered] = {}
         self._users: dict[PolicyList, set[EndpointKey]] = defaultdict(set)
         self._parents: dict[PolicyList, set[PolicyList]] = defaultdict(set)
         self._lists_of: dict[EndpointKey, list[PolicyList]] = {}
         self._lists_with_policy: dict[PolicyKey | str, set[PolicyList]] = defaultdict(set)
-        self._members: dict[tuple[SetId, Use], MemberSet] = {}
-        self._askers: dict[tuple[SetId, Use], set[PolicyList]] = defaultdict(set)
-        self._asks: dict[PolicyList, set[tuple[SetId, Use]]] = {}
         self._literal_users: dict[str, set[PolicyList]] = defaultdict(set)
         # What may have become unused in this batch; `_sweep` looks at nothing else.
         self._loose_lists: set[PolicyList] = set()
         self._loose_literals: set[str] = set()
-        self._loose_sets: set[tuple[SetId, Use]] = set()
         self._begun = False
-        self._writer = PolicyWriter(settings, self._state.policies, self._state.profiles, self._asked)
-        self._writing: PolicyList | None = None
+        self._asked = AskedSets(self._inet, self._state.sets)
+        self._writer = PolicyWriter(settings, self._state.policies, self._state.profiles, self._asked.ask)
         self._base()
 
     def apply(self, changes: Changes) -> NftChanges:
         """The transaction that brings the kernel from the state before `changes` to the state after it."""
         self._state.apply(changes)
-        stale = self._change_members(changes)
+        stale = self._asked.change(changes)
         for policy_key in (*changes.policies, *changes.policies_removed):
             stale |= self._lists_with_policy.get(policy_key, set())
         for profile in (*changes.profiles, *changes.profiles_removed):
@@ -120,69 +112,6 @@ class RulesetRenderer:
             operations += draft.take()
         return in_order(operations)
 
-    def _change_members(self, changes: Changes) -> set[PolicyList]:
-        """Update the elements of asked sets; the lists that must be written anew because the sets to ask
-        are others."""
-        stale: set[PolicyList] = set()
-        for set_id in sorted({*changes.sets, *changes.members, *changes.sets_removed}):
-            for use in ("addresses", "ports"):
-                ident: tuple[SetId, Use] = (set_id, use)
-                if ident not in self._askers:
-                    continue
-                self._loose_sets.add(ident)
-                members = self._members.get(ident)
-                known = set_id in self._state.sets
-                if members is None or not known or set_id in changes.sets:
-                    stale |= self._askers[ident] if (members is None) == known else set()
-                    self._refill(ident)
-                    if members and known and _shape(members) != _shape(self._members[ident]):
-                        stale |= self._askers[ident]
-                    continue
-                before = _shape(members)
-                delta = changes.members[set_id]
-                self._effects(members, members.change(delta.added, delta.removed))
-                if _shape(members) != before:
-                    stale |= self._askers[ident]
-        return stale
-
-    def _refill(self, ident: tuple[SetId, Use]) -> None:
-        """Begin a set anew from the state (None in the state: forget it)."""
-        set_id, use = ident
-        self._members.pop(ident, None)
-        if set_id not in self._state.sets:
-            return
-        members = self._members[ident] = MemberSet(set_id, use)
-        effects = members.change(self._state.sets[set_id], ())
-        for version in (4, 6):
-            for spec in (members.exact(version), members.wide(version)):
-                if spec in members.specs(version):
-                    self._inet.put_set(spec)
-                    present = {key: None for key, there in effects.get(spec.name, {}).items() if there}
-                    self._inet.put_elements(spec.name, present)
-
-    def _effects(self, members: MemberSet, effects: dict[str, dict[Key, bool]]) -> None:
-        for version in (4, 6):
-            for spec in members.specs(version):
-                self._inet.put_set(spec)
-        for name, elements in effects.items():
-            if name not in self._inet.content.sets:
-                continue
-            for key, present in elements.items():
-                if present:
-                    self._inet.put_element(name, key)
-                else:
-                    self._inet.drop_element(name, key)
-
-    def _asked(self, set_id: SetId, use: Use, version: int) -> Sequence[SetSpec] | None:
-        ident: tuple[SetId, Use] = (set_id, use)
-        if self._writing is not None:
-            self._asks.setdefault(self._writing, set()).add(ident)
-            self._askers[ident].add(self._writing)
-        if ident not in self._members:
-            self._refill(ident)
-        members = self._members.get(ident)
-        return None if members is None else members.specs(version)
-
     def _place(self, key: EndpointKey, endpoint: WantedEndpoint | None) -> None:
         self.refused.pop(key, None)
         if endpoint is not None and not self.settings.is_tap(endpoint.interface):
@@ -203,30 +132,13 @@ class RulesetRenderer:
                 self._write(wanted)
         if lists:
             self._lists_of[key] = lists
-        self._claim(key, new)
-
-    def _claim(self, owner: EndpointKey, new: list[Claim]) -> None:
-        old = self._claims.pop(owner, [])
-        for claim in old:
-            self._claimed[claim.table.family, claim.spec.name, claim.key].pop(owner, None)
-        for claim in new:
-            self._claimed[claim.table.family, claim.spec.name, claim.key][owner] = claim.value
-        for claim in (*old, *new):
-            claimants = self._claimed.get((claim.table.family, claim.spec.name, claim.key))
-            draft = self._drafts[claim.table]
-            if claimants:
-                draft.put_element(claim.spec.name, claim.key, min(claimants.values(), key=repr))
-            else:
-                self._claimed.pop((claim.table.family, claim.spec.name, claim.key), None)
-                draft.drop_element(claim.spec.name, claim.key)
-        if new:
-            self._claims[owner] = new
+        self._claims.replace(key, new)
 
     def _write(self, wanted: PolicyList) -> None:
         self._forget(wanted)
-        self._writing, self._asks[wanted] = wanted, set()
+        self._asked.asker = wanted
         rendered = self._rendered[wanted] = self._writer.write(wanted)
-        self._writing = None
+        self._asked.asker = None
         for key in self._mentions(wanted):
             self._lists_with_policy[key].add(wanted)
         for spec, elements in rendered.sets.items():
@@ -255,9 +167,7 @@ class RulesetRenderer:
         for spec in rendered.sets:
             self._literal_users[spec.name].discard(wanted)
             self._loose_literals.add(spec.name)
-        for ident in self._asks.pop(wanted, set()):
-            self._askers[ident].discard(wanted)
-            self._loose_sets.add(ident)
+        self._asked.release(wanted)
         if rendered.next is not None:
             self._parents[rendered.next].discard(wanted)
             self._loose_lists.add(rendered.next)
@@ -276,37 +186,11 @@ class RulesetRenderer:
             if not self._literal_users.get(name):
                 self._literal_users.pop(name, None)
                 self._inet.drop_set(name)
-        for ident in sorted(self._loose_sets):
-            if not self._askers.get(ident):
-                self._askers.pop(ident, None)
-                self._members.pop(ident, None)
-                self._drop_member_sets(ident)
-            else:
-                self._drop_unasked(ident)
-        self._loose_literals, self._loose_sets = set(), set()
+        self._loose_literals = set()
+        self._asked.sweep()
 
     def _used(self, wanted: PolicyList) -> bool:
         return bool(self._users.get(wanted) or self._parents.get(wanted))
-
-    def _drop_member_sets(self, ident: tuple[SetId, Use]) -> None:
-        gone = MemberSet(*ident)
-        for version in (4, 6):
-            self._inet.drop_set(gone.exact(version).name)
-            self._inet.drop_set(gone.wide(version).name)
-
-    def _drop_unasked(self, ident: tuple[SetId, Use]) -> None:
-        members = self._members.get(ident)
-        if members is None:
-            self._drop_member_sets(ident)
-            return
-        for version in (4, 6):
-            wide = members.wide(version)
-            if wide.name in self._inet.content.sets and not members.has_networks(version):
-                self._inet.drop_set(wide.name)
-
-
-def _shape(members: MemberSet) -> tuple[bool, bool]:
-    return members.has_networks(4), members.has_networks(6)
 
 
 def _profile(name: str) -> str:
