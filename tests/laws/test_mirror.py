@@ -73,9 +73,18 @@ def test_a_selector_is_read_back_from_its_canonical_text_and_matches_the_same(
     assert again.matches(labels) is selector.matches(labels)
 
 
-@given(
-    st.one_of(st.ip_addresses().map(str), st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,3})?", fullmatch=True))
+networks = st.builds(
+    lambda address, length: f"{address}/{length}",
+    st.one_of(st.ip_addresses().map(str), st.ip_addresses(v=6).map(lambda address: address.exploded.upper())),
+    st.integers(0, 130),
 )
+near_networks = st.one_of(
+    st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,3})?", fullmatch=True),
+    st.from_regex(r"(:|::|[0-9a-fA-F]{0,5}:){0,9}[0-9a-fA-F]{0,5}(/[0-9]{1,3})?", fullmatch=True),
+)
+
+
+@given(st.one_of(st.ip_addresses().map(str), networks, near_networks))
 def test_networks_are_read_as_the_standard_library_reads_them(text: str) -> None:
     try:
         slow = ipaddress.ip_network(text, strict=False)

@@ -92,19 +92,28 @@ class RuleDoc(_Doc, rename="camel", forbid_unknown_fields=True, frozen=True):
     metadata: Any = None
 
 
-class PolicySpec(_Doc, rename="camel", frozen=True):
-    """NetworkPolicy, GlobalNetworkPolicy and their staged kinds. Rules stay raw, so that one can be wrong alone."""
+class PolicyScope(_Doc, rename="camel", frozen=True):
+    """Which endpoints a policy is about and when it is asked: what a stand-in needs to know."""
 
     tier: str = ""
     order: float | None = None
     selector: str = ""
     namespace_selector: str = ""
     service_account_selector: str = ""
+    do_not_track: bool = False
+    pre_dnat: bool = msgspec.field(default=False, name="preDNAT")
+
+
+class PolicyScopeDoc(_Doc, frozen=True):
+    spec: PolicyScope
+
+
+class PolicySpec(PolicyScope, rename="camel", frozen=True):
+    """NetworkPolicy, GlobalNetworkPolicy and their staged kinds. Rules stay raw, so that one can be wrong alone."""
+
     types: list[str] | None = None
     ingress: list[msgspec.Raw] | None = None
     egress: list[msgspec.Raw] | None = None
-    do_not_track: bool = False
-    pre_dnat: bool = msgspec.field(default=False, name="preDNAT")
     apply_on_forward: bool = False
     performance_hints: list[str] | None = None
 
@@ -124,8 +133,10 @@ class ProfileDoc(_Doc, frozen=True):
 
 
 class TierSpec(_Doc, rename="camel", frozen=True):
+    """`default_action` is anything: unless it says Pass it means Deny, and the order must not be lost over it."""
+
     order: float | None = None
-    default_action: str | None = None
+    default_action: Any = None
 
 
 class TierDoc(_Doc, frozen=True):

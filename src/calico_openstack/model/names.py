@@ -6,6 +6,7 @@ Every function here is a wire format: a change breaks compatibility with upstrea
 from __future__ import annotations
 
 import re
+import sys
 
 from calico_openstack.model.endpoint import EndpointKey
 
@@ -65,7 +66,8 @@ def parse_endpoint_name(namespace: str, name: str) -> EndpointKey:
     parts = [part.replace("\0", "-") for part in name.replace("--", "\0").split("-")]
     if len(parts) != 4 or not all(parts):
         raise ValueError(f"{name!r} is not a workload endpoint name: host-orchestrator-workload-endpoint is expected")
-    return EndpointKey(namespace, *parts)
+    host, orchestrator, workload, endpoint = parts
+    return EndpointKey(sys.intern(namespace), sys.intern(host), sys.intern(orchestrator), workload, endpoint)
 
 
 def tap_name(port_id: str) -> str:

@@ -6,6 +6,8 @@ the wrong address. Invalid floating IPs alone are left out, since leaving one ou
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from calico_openstack.model.documents import EndpointDoc, HostEndpointDoc, NatDoc, PlainDoc
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration, Nat
 from calico_openstack.model.names import ORCHESTRATOR, parse_endpoint_name
@@ -96,7 +98,9 @@ def _nats(stored: list[NatDoc] | None) -> tuple[Nat, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=4096)
 def _gateway(text: str | None, version: int) -> Net | None:
+    """Remembered, since all ports of a subnet have the same."""
     if not text:
         return None
     gateway = host_net(text)

@@ -2,18 +2,28 @@
 
 A policy whose selector, tier and order are readable but whose rules are not is replaced by a stand-in, never by
 nothing: leaving out a policy that denies would open something. If every rule is readably an Allow, the stand-in has
-no rules (it allows nothing and leaves the rest to its neighbours); otherwise it denies. A profile's stand-in allows
-nothing.
+no rules (it allows nothing and leaves the rest to its neighbours); otherwise it denies. The same goes for profiles. A
+network set keeps what is readable of it, since an empty set would let pass whatever a rule denies to its members.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Final, Literal
 
 import msgspec
 
-from calico_openstack.model.documents import NetworkSetDoc, PolicyDoc, PolicySpec, ProfileDoc, TierDoc
+from calico_openstack.model.documents import (
+    NetworkSetDoc,
+    PolicyDoc,
+    PolicyScope,
+    PolicyScopeDoc,
+    PolicySpec,
+    ProfileDoc,
+    TierDoc,
+)
+from calico_openstack.model.net import Net, parse_net
 from calico_openstack.model.policy import NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Rule, Tier
 from calico_openstack.model.read_rule import (
     NAMESPACE_LABEL,
@@ -22,11 +32,12 @@ from calico_openstack.model.read_rule import (
     namespace_scope,
     read_rule,
 )
-from calico_openstack.model.reading import decode, labels, nets
+from calico_openstack.model.reading import decode, labels
 from calico_openstack.model.selector import Equals, Selector, conjunction, parse
 from calico_openstack.model.selector.rewrite import with_label_prefix
 
 Direction = Literal["ingress", "egress"]
+DIRECTIONS: Final[tuple[Direction, ...]] = ("ingress", "egress")
 
 DEFAULT_ALLOW_PROFILE = Profile(
     name="projectcalico-default-allow", ingress=(Rule(action="allow"),), egress=(Rule(action="allow"),)
@@ -39,36 +50,48 @@ _DENY_ALL = (Rule(action="deny"),)
 class Broken(ValueError):
     """The document cannot be honoured; `stand_in` is what holds its place, failing closed."""
 
-    def __init__(self, reason: str, stand_in: Policy | Profile) -> None:
+    def __init__(self, reason: str, stand_in: Policy | Profile | NetworkSet) -> None:
         super().__init__(reason)
         self.stand_in = stand_in
 
 
 def read_policy(kind: str, namespace: str, name: str, value: bytes) -> Policy:
     """The policy; Broken if only its rules are wrong, ValueError if even its scope cannot be read."""
-    spec = decode(value, PolicyDoc).spec
     key = PolicyKey(kind, namespace, name)
-    selector = _scope(spec, namespace)
-    policy = Policy(
-        key=key,
-        tier=spec.tier or "default",
-        order=_order(spec.order),
-        selector=selector,
-        do_not_track=spec.do_not_track,
-        pre_dnat=spec.pre_dnat,
+    try:
+        spec = decode(value, PolicyDoc).spec
+    except ValueError as error:
+        # Perhaps only what is not the scope has a wrong form, such as rules that are no list.
+        scoped = _scoped(key, decode(value, PolicyScopeDoc).spec)
+        denying = msgspec.structs.replace(scoped, ingress=_DENY_ALL, egress=_DENY_ALL, broken=str(error))
+        raise Broken(str(error), denying) from error
+    policy = msgspec.structs.replace(
+        _scoped(key, spec),
         apply_on_forward=spec.apply_on_forward,
-        staged=kind.startswith("Staged"),
         always_programmed="AssumeNeededOnEveryNode" in (spec.performance_hints or ()),
     )
     try:
         governed = _governed(spec.types)
-        rules = {d: _rules(getattr(spec, d), d, namespace) if d in governed else None for d in ("ingress", "egress")}
+        rules = {d: _rules(getattr(spec, d), d, namespace) if d in governed else None for d in DIRECTIONS}
     except ValueError as error:
         raise Broken(str(error), _stand_in(policy, spec, str(error))) from error
     return msgspec.structs.replace(policy, **rules)
 
 
-def _scope(spec: PolicySpec, namespace: str) -> Selector:
+def _scoped(key: PolicyKey, spec: PolicyScope) -> Policy:
+    """The policy but for its rules."""
+    return Policy(
+        key=key,
+        tier=spec.tier or "default",
+        order=_order(spec.order),
+        selector=_selected(spec, key.namespace),
+        do_not_track=spec.do_not_track,
+        pre_dnat=spec.pre_dnat,
+        staged=key.kind.startswith("Staged"),
+    )
+
+
+def _selected(spec: PolicyScope, namespace: str) -> Selector:
     """Which endpoints the policy is about."""
     selector = parse(spec.selector)
     if namespace:
@@ -84,9 +107,9 @@ def _scope(spec: PolicySpec, namespace: str) -> Selector:
 def _governed(types: list[str] | None) -> frozenset[str]:
     """Directions the policy governs; without `types` both, as Felix reads a stored document (policy_sorter.go)."""
     words = frozenset(word.lower() for word in types or ())
-    if words - {"ingress", "egress"}:
+    if words - frozenset(DIRECTIONS):
         raise ValueError(f"types {sorted(words)}: Ingress and Egress are expected")
-    return words or frozenset({"ingress", "egress"})
+    return words or frozenset(DIRECTIONS)
 
 
 def _rules(raw: list[msgspec.Raw] | None, field: str, namespace: str) -> tuple[Rule, ...]:
@@ -100,18 +123,23 @@ def _rules(raw: list[msgspec.Raw] | None, field: str, namespace: str) -> tuple[R
 
 
 def _stand_in(policy: Policy, spec: PolicySpec, reason: str) -> Policy:
-    actions = {action_of(bytes(item)) for item in [*(spec.ingress or ()), *(spec.egress or ())]}
-    rules = () if actions <= {"allow"} else _DENY_ALL
     try:
         governed = _governed(spec.types)
     except ValueError:
-        governed = frozenset({"ingress", "egress"})
+        governed = frozenset(DIRECTIONS)
+    rules = _closed(*(getattr(spec, direction) for direction in governed))
     return msgspec.structs.replace(
         policy,
         ingress=rules if "ingress" in governed else None,
         egress=rules if "egress" in governed else None,
         broken=reason,
     )
+
+
+def _closed(*lists: list[msgspec.Raw] | None) -> tuple[Rule, ...]:
+    """What holds the place of rules that cannot all be honoured: nothing if all of them allow, else a deny."""
+    actions = {action_of(bytes(item)) for stored in lists for item in stored or ()}
+    return () if actions <= {"allow"} else _DENY_ALL
 
 
 def _order(order: float | None) -> float:
@@ -134,23 +162,51 @@ def read_profile(name: str, value: bytes) -> Profile:
             egress=_rules(spec.egress, "egress", ""),
         )
     except ValueError as error:
-        raise Broken(str(error), Profile(name=name, labels_to_apply=applied, broken=str(error))) from error
+        stand_in = Profile(
+            name=name,
+            labels_to_apply=applied,
+            ingress=_closed(spec.ingress),
+            egress=_closed(spec.egress),
+            broken=str(error),
+        )
+        raise Broken(str(error), stand_in) from error
 
 
 def read_tier(name: str, value: bytes) -> Tier:
     spec = decode(value, TierDoc).spec
-    return Tier(name=name, order=_order(spec.order), default_pass=(spec.default_action or "").lower() == "pass")
+    return Tier(name=name, order=_order(spec.order), default_pass=_is_pass(spec.default_action))
+
+
+def _is_pass(action: Any) -> bool:
+    return isinstance(action, str) and action.lower() == "pass"
 
 
 def read_network_set(namespace: str, name: str, value: bytes) -> NetworkSet:
-    """A set with one unreadable network is refused whole: a part of it in a `notSelector` would open something."""
+    """The set; Broken, with the readable networks as a stand-in, if one of them is not readable.
+
+    In rules that allow members, and in those that deny all others, a part of the set is stricter than the whole; in the
+    other two kinds it is at least stricter than no set.
+    """
     document = decode(value, NetworkSetDoc)
-    found = labels(document.metadata.labels)
-    if namespace:
-        found[NAMESPACE_LABEL] = namespace
-    return NetworkSet(
+    own = labels(document.metadata.labels)
+    found, wrong = _readable_nets(document.spec.nets or ())
+    read = NetworkSet(
         key=NetworkSetKey(namespace, name),
-        nets=nets(document.spec.nets, "nets"),
-        labels=found,
+        nets=found,
+        labels={**own, NAMESPACE_LABEL: namespace} if namespace else own,
         profiles=(f"kns.{namespace}",) if namespace else (),
     )
+    if wrong:
+        raise Broken(f"nets: {'; '.join(wrong)}; the others are kept", read)
+    return read
+
+
+def _readable_nets(texts: Iterable[str]) -> tuple[tuple[Net, ...], list[str]]:
+    found: dict[Net, None] = {}
+    wrong = []
+    for text in texts:
+        try:
+            found[parse_net(text)] = None
+        except ValueError as error:
+            wrong.append(str(error))
+    return tuple(found), wrong

@@ -85,7 +85,7 @@ def _icmp(doc: IcmpDoc | None, field: str) -> Icmp | None:
 def _side(doc: EntityDoc | None, side: str, number: int | None, namespace: str) -> Match:
     if doc is None:
         return ANY
-    if doc.services or doc.service_accounts:
+    if doc.services is not None or doc.service_accounts is not None:
         raise ValueError(f"{side}: services and serviceAccounts exist only in Kubernetes")
     ports, names = _ports(doc.ports, f"{side}.ports")
     not_ports, not_names = _ports(doc.not_ports, f"{side}.notPorts")
@@ -131,7 +131,7 @@ def _ports(stored: list[int | str] | None, field: str) -> tuple[tuple[PortRange,
         text = str(item)
         first, colon, last = text.partition(":")
         if not (first.isascii() and first.isdigit()):
-            if not _PORT_NAME.match(text):
+            if isinstance(item, int) or not _PORT_NAME.match(text):
                 raise ValueError(f"{field} {item!r}: a number, a range a:b or a name is expected")
             names[text] = None
             continue

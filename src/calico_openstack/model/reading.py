@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +25,7 @@ RESERVED_LABELS = ("pcns.", "pcsa.")
 PROTOCOLS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132, "udplite": 136}
 WITH_PORTS = frozenset({6, 17, 132})
 
-_INTERFACE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.:@-]{1,15}\Z")
+_INTERFACE = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.@-]{1,15}\Z")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 
 
@@ -48,9 +49,17 @@ def nets(texts: Iterable[str] | None, field: str) -> tuple[Net, ...]:
 
 
 def labels(stored: dict[str, str] | None) -> dict[str, str]:
-    """Labels as they are matched: reserved keys removed, texts interned (a cloud repeats a few of them very often)."""
+    """Labels as they are matched, without reserved keys. Equal labels may be one dict: nobody may change it.
+
+    Ports of one project, network and group have the same labels, and a cloud has a hundred thousand ports.
+    """
+    return _shared_labels(tuple(stored.items())) if stored else {}
+
+
+@lru_cache(maxsize=16384)
+def _shared_labels(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
     intern = sys.intern
-    return {intern(key): intern(value) for key, value in (stored or {}).items() if not key.startswith(RESERVED_LABELS)}
+    return {intern(key): intern(value) for key, value in items if not key.startswith(RESERVED_LABELS)}
 
 
 def protocol(value: int | str, field: str) -> int:
@@ -79,7 +88,7 @@ def named_ports(stored: list[EndpointPortDoc] | None) -> tuple[NamedPort, ...]:
 def interface_name(text: str) -> str:
     """A name that Linux accepts (dev_valid_name) and that cannot leave a path or a rule it is put into."""
     if not _INTERFACE.match(text):
-        raise ValueError(f"interfaceName {text!r}: 1 to 15 letters, digits and any of _ . : @ -")
+        raise ValueError(f"interfaceName {text!r}: 1 to 15 letters, digits and any of _ . @ -")
     return text
 
 

@@ -74,7 +74,7 @@ def _selected(state: State, match: Match, address: Net) -> bool:
 
 def _has_named_port(state: State, match: Match, name: str, packet: Packet, address: Net, port: int) -> bool:
     for who in state.everyone():
-        if (name, packet.protocol, port) not in who.ports or address not in who.addresses:
+        if (name, packet.protocol, port) not in who.ports or not any(n.contains(address) for n in who.addresses):
             continue
         if match.selector is not None and not match.selector.matches(who.labels):
             continue

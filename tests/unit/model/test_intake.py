@@ -103,6 +103,7 @@ def test_an_endpoint_as_upstreams_driver_writes_it_is_understood() -> None:
         ({"interfaceName": ""}, "interfaceName"),
         ({"interfaceName": "../../etc"}, "interfaceName"),
         ({"interfaceName": ".."}, "interfaceName"),
+        ({"interfaceName": "eth0:1"}, "interfaceName"),
         ({"interfaceName": "tap with space"}, "interfaceName"),
         ({"interfaceName": "tap1b2c3d4e-5f60"}, "interfaceName"),
         ({"allowSpoofedSourcePrefixes": ["bad"]}, "allowSpoofedSourcePrefixes"),
@@ -194,6 +195,12 @@ BAD_RULES: list[dict[str, Any]] = [
     {"action": "Allow", "source": {"nets": ["10.0.0.0/8", "rubbish"]}},
     {"action": "Allow", "source": {"notNets": ["rubbish"]}},
     {"action": "Allow", "source": {"selector": "((("}},
+    {"action": "Allow", "protocol": "TCP", "destination": {"notPorts": [-5]}},
+    {"action": "Allow", "protocol": "TCP", "destination": {"ports": ["80:"]}},
+    {"action": "Allow", "protocol": "TCP", "destination": {"ports": [65536]}},
+    {"action": "Allow", "source": {"nets": ["10.0.0.0/0.0.0.0"]}},
+    {"action": "Allow", "source": {"nets": ["fe80::1%eth0"]}},
+    {"action": "Allow", "source": {"serviceAccounts": {}}},
     {"action": "Allow", "source": {"serviceAccounts": {"names": ["x"]}}},
     {"action": "Allow", "source": {"services": {"name": "x"}}},
     {"action": "Allow", "http": {"methods": ["GET"]}},
@@ -223,8 +230,28 @@ def test_a_broken_policy_that_may_deny_is_replaced_by_one_that_denies(action: st
 
 
 def test_a_policy_whose_scope_cannot_be_read_has_no_stand_in() -> None:
-    for spec in ({"selector": "((("}, {"order": "first"}, {"ingress": {}}):
+    for spec in ({"selector": "((("}, {"order": "first"}, {"preDNAT": "yes"}, {"ingress": {}, "tier": 7}):
         assert refused(policy(**spec)).stand_in is None
+
+
+@pytest.mark.parametrize("wrong", [{"ingress": {}}, {"egress": "none"}, {"types": "Ingress"}, {"performanceHints": 1}])
+def test_a_policy_of_which_only_the_scope_can_be_read_is_replaced_by_one_that_denies(wrong: dict[str, Any]) -> None:
+    found = refused(policy(selector="has(x)", tier="security", order=3, **wrong))
+
+    assert isinstance(found.stand_in, Policy)
+    assert found.stand_in.selector == parse("has(x) && projectcalico.org/namespace == 'openstack'")
+    assert (found.stand_in.tier, found.stand_in.order) == ("security", 3)
+    assert (found.stand_in.ingress, found.stand_in.egress) == ((Rule(action="deny"),), (Rule(action="deny"),))
+    assert next(iter(wrong)) in (found.stand_in.broken or "")
+
+
+def test_rules_of_a_direction_that_is_not_governed_do_not_decide_how_a_policy_fails() -> None:
+    found = refused(
+        policy(types=["Ingress"], ingress=[{"action": "Allow", "protocol": 0}], egress=[{"action": "Deny"}])
+    )
+
+    assert isinstance(found.stand_in, Policy)
+    assert (found.stand_in.ingress, found.stand_in.egress) == ((), None)
 
 
 def test_an_icmp_rule_belongs_to_its_family() -> None:
@@ -277,6 +304,36 @@ def test_a_broken_profile_stands_in_with_its_labels_and_allows_nothing() -> None
     assert (found.stand_in.labels_to_apply, found.stand_in.ingress) == ({"env": "dev"}, ())
 
 
+def test_a_broken_profile_that_may_deny_denies_so_that_the_next_profile_cannot_allow() -> None:
+    found = refused(
+        stored("Profile", "dev", {"ingress": [{"action": "Deny", "protocol": 0}], "egress": [{"action": "Allow"}]})
+    )
+
+    assert isinstance(found.stand_in, Profile)
+    assert (found.stand_in.ingress, found.stand_in.egress) == ((Rule(action="deny"),), ())
+
+
+def test_a_network_set_keeps_what_is_readable_and_complains_about_the_rest() -> None:
+    found = refused(stored("GlobalNetworkSet", "a", {"nets": ["10.0.0.1", "rubbish"]}, labels={"x": "y"}))
+
+    assert "rubbish" in found.reason
+    assert isinstance(found.stand_in, NetworkSet)
+    assert (found.stand_in.nets, found.stand_in.labels) == ((host_net("10.0.0.1"),), {"x": "y"})
+
+
+def test_a_tier_keeps_its_order_whatever_its_default_action_says() -> None:
+    tier: Tier = accepted(stored("Tier", "security", {"order": 10, "defaultAction": 7}))
+
+    assert (tier.order, tier.default_pass) == (10, False)
+
+
+def test_labels_of_a_namespaced_set_do_not_leak_into_others_with_the_same_labels() -> None:
+    accepted(stored("NetworkSet", "a", {}, "openstack", labels={"team": "red"}))
+    other: NetworkSet = accepted(stored("GlobalNetworkSet", "b", {}, labels={"team": "red"}))
+
+    assert other.labels == {"team": "red"}
+
+
 def test_tiers_and_network_sets() -> None:
     tier: Tier = accepted(stored("Tier", "platform", {"order": 100, "defaultAction": "Pass"}))
     own: NetworkSet = accepted(
@@ -288,7 +345,6 @@ def test_tiers_and_network_sets() -> None:
     assert [str(net) for net in own.nets] == ["10.0.0.1/32", "10.0.0.0/8"]
     assert own.labels == {"x": "y", "projectcalico.org/namespace": "openstack"}
     assert (everywhere.nets, everywhere.profiles) == ((), ())
-    assert "rubbish" in refused(stored("GlobalNetworkSet", "a", {"nets": ["10.0.0.1", "rubbish"]})).reason
 
 
 def test_subnets() -> None:
