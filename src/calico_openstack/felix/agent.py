@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from calico_openstack.daemon.health import Health, serve
 from calico_openstack.daemon.logs import get_logger
-from calico_openstack.daemon.tasks import Tasks
+from calico_openstack.daemon.tasks import TaskEnded, Tasks
 from calico_openstack.etcd.aio import AsyncClient
 from calico_openstack.etcd.mirror import AsyncMirror
 from calico_openstack.felix.calc.graph import Graph
@@ -30,6 +29,7 @@ from calico_openstack.felix.dataplane import TARGETS, Dataplane, DataplaneSettin
 from calico_openstack.felix.dataplane_settings import dataplane_settings
 from calico_openstack.felix.datastore import Datastore
 from calico_openstack.felix.kernel.sysctls import Sysctls
+from calico_openstack.felix.resyncs import Resyncs
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
 from calico_openstack.felix.settings_sources import datastore_sources
 from calico_openstack.felix.status import EndpointReporter, HostReporter
@@ -43,10 +43,6 @@ COALESCE = 0.01
 HEARTBEAT = 10.0
 _SLICE = 500
 _PART = "dataplane"
-
-
-class RestartNeeded(Exception):
-    """A setting changed that is only read at the start; the supervisor starts Felix anew."""
 
 
 class Felix:
@@ -71,17 +67,17 @@ class Felix:
         self._last_step = time.monotonic()
         self._totals = dict.fromkeys(TARGETS, 0)
         self._told: set[str] = set()
-        health.register(_PART, timeout=max(20.0, settings.dataplane_watchdog_timeout))
+        self._settings_changed = asyncio.Event()
+        self._part = health.register(_PART, timeout=_watchdog(settings))
 
     async def run(self) -> None:
         """For ever; raises when something that must not end has ended."""
-        if self.settings.health_enabled:
-            await serve(self._health, self.settings.health_host, self.settings.health_port)
         with ThreadPoolExecutor(1, thread_name_prefix="apply") as thread:
             async with Tasks() as tasks:
                 tasks.start("datastore", self._follow())
                 tasks.start("apply", self._apply(thread))
                 tasks.start("report", self._report())
+                tasks.start("health", self._serve_health())
                 await tasks.forever()
 
     async def _follow(self) -> None:
@@ -105,10 +101,11 @@ class Felix:
         )
         resolved = resolve(self.settings.felix_hostname, [*self._local, *sources])
         self._complain(resolved.problems, resolved.without_effect)
-        before, self.settings = self.settings, resolved.settings
-        if self._in_sync.is_set() and _fixed(before) != _fixed(self.settings):
-            raise RestartNeeded("a setting of region, reporting or health changed")
+        self.settings = resolved.settings
         self._graph.set_allow_spoofing(self.settings.workload_source_spoofing)
+        self._part.timeout = _watchdog(self.settings)
+        changed, self._settings_changed = self._settings_changed, asyncio.Event()
+        changed.set()
 
     def _complain(self, problems: list[str], without_effect: list[str]) -> None:
         for problem in problems:
@@ -134,11 +131,10 @@ class Felix:
             await self._sleep(dataplane.events.filenos(), resyncs.wake_at())
 
     async def _wait_until_ready(self) -> None:
-        await self._in_sync.wait()
-        while self._frozen():
+        while not self._in_sync.is_set() or self._frozen():
+            self._health.beat(_PART, self._freeze or "waits for etcd")
             self._wake.clear()
             await self._wait(HEARTBEAT)
-            self._health.beat(_PART)
         self._health.signal("datastore-ready")
 
     def _frozen(self) -> bool:
@@ -205,62 +201,61 @@ class Felix:
         except TimeoutError:
             pass
 
+    async def _serve_health(self) -> None:
+        while True:
+            settings = self.settings
+            server = None
+            if settings.health_enabled:
+                server = await serve(self._health, settings.health_host, settings.health_port)
+            await self._changed(settings, _health)
+            if server is not None:
+                server.close()
+
     async def _report(self) -> None:
-        """Begin to report when the first apply is done."""
+        """Report from the first apply on; begin anew when a setting of reporting changes."""
         await self._first_apply.wait()
-        settings, name = self.settings, self.settings.felix_hostname
-        async with Tasks() as tasks:
-            if settings.reporting_interval_secs:
-                host = HostReporter(
-                    self._client,
-                    settings.openstack_region,
-                    name,
-                    settings.reporting_interval_secs,
-                    settings.reporting_ttl_secs,
-                    self._alive,
-                )
-                tasks.start("host status", host.run())
-            if settings.endpoint_reporting_enabled:
-                reporter = self._reporter = EndpointReporter(self._client, settings.openstack_region, name)
-                reporter.exist(self._store.living, self._programmed)
-                for key, up in self._statuses.items():
-                    reporter.say(key, up)
-                reporter.complete()
-                tasks.start("endpoint status, follow", reporter.follow())
-                tasks.start("endpoint status, write", reporter.write())
-                tasks.start("endpoint status, check", reporter.check())
-            tasks.start("nothing to report", asyncio.Event().wait())  # type: ignore[arg-type]
-            await tasks.forever()
+        while True:
+            settings = self.settings
+            async with Tasks() as tasks:
+                self._start_reporters(tasks, settings)
+                tasks.start("reporting settings", self._changed(settings, _reporting))
+                try:
+                    await tasks.forever()
+                except TaskEnded:
+                    if _reporting(self.settings) == _reporting(settings):
+                        raise
+                self._reporter = None
+
+    def _start_reporters(self, tasks: Tasks, settings: FelixSettings) -> None:
+        region, name = settings.openstack_region, settings.felix_hostname
+        if settings.reporting_interval_secs:
+            interval, ttl = settings.reporting_interval_secs, settings.reporting_ttl_secs
+            host = HostReporter(self._client, region, name, interval, ttl, self._alive)
+            tasks.start("host status", host.run())
+        if settings.endpoint_reporting_enabled:
+            reporter = self._reporter = EndpointReporter(self._client, region, name)
+            reporter.exist(self._store.living, self._programmed)
+            for key, up in self._statuses.items():
+                reporter.say(key, up)
+            reporter.complete()
+            tasks.start("endpoint status, follow", reporter.follow())
+            tasks.start("endpoint status, write", reporter.write())
+            tasks.start("endpoint status, check", reporter.check())
+        else:
+            log.warning(
+                "endpoints.not_reported", reason="EndpointReportingEnabled is false; ports will not become ACTIVE"
+            )
+
+    async def _changed(self, before: FelixSettings, part: Callable[[FelixSettings], object]) -> None:
+        """Until that part of the settings is another."""
+        while part(self.settings) == part(before):
+            await self._settings_changed.wait()
 
     def _alive(self) -> bool:
-        return time.monotonic() - self._last_step < max(20.0, self.settings.dataplane_watchdog_timeout)
+        return time.monotonic() - self._last_step < _watchdog(self.settings)
 
     def _dataplane_settings(self) -> DataplaneSettings:
         return dataplane_settings(self.settings, self._rp_filter)
-
-
-class Resyncs:
-    """When the kernel is to be read back as a whole, with ten percent of jitter. An interval of 0 means never."""
-
-    def __init__(self, now: float) -> None:
-        self._last = {"firewall": now, "host": now}
-        self._next = {"firewall": now, "host": now}
-
-    def due(self, settings: FelixSettings, now: float) -> set[str]:
-        host = [
-            seconds for seconds in (settings.route_refresh_interval, settings.interface_refresh_interval) if seconds
-        ]
-        intervals = {"firewall": settings.nftables_refresh_interval or math.inf, "host": min(host, default=math.inf)}
-        due = {name for name, at in self._next.items() if at <= now}
-        for name in due:
-            self._last[name] = now
-        for name in self._next:
-            if name in due or self._next[name] > self._last[name] + 1.1 * intervals[name]:
-                self._next[name] = self._last[name] + intervals[name] * random.uniform(0.9, 1.1)
-        return due
-
-    def wake_at(self) -> float:
-        return min(self._next.values())
 
 
 def _step(dataplane: Dataplane, settings: DataplaneSettings, changes: Changes, due: set[str]) -> Report:
@@ -270,17 +265,19 @@ def _step(dataplane: Dataplane, settings: DataplaneSettings, changes: Changes, d
     return dataplane.step(changes, time.monotonic())
 
 
-def _fixed(settings: FelixSettings) -> FelixSettings:
-    """The settings that are only read at the start, the others as built in."""
-    names = (
-        "felix_hostname",
-        "openstack_region",
-        "endpoint_reporting_enabled",
-        "reporting_interval_secs",
-        "reporting_ttl_secs",
-        "health_enabled",
-        "health_host",
-        "health_port",
-        "dataplane_watchdog_timeout",
+def _watchdog(settings: FelixSettings) -> float:
+    return max(20.0, settings.dataplane_watchdog_timeout)
+
+
+def _health(settings: FelixSettings) -> tuple[object, ...]:
+    return settings.health_enabled, settings.health_host, settings.health_port
+
+
+def _reporting(settings: FelixSettings) -> tuple[object, ...]:
+    """What the reporters are made from."""
+    return (
+        settings.openstack_region,
+        settings.endpoint_reporting_enabled,
+        settings.reporting_interval_secs,
+        settings.reporting_ttl_secs,
     )
-    return FelixSettings(**{name: getattr(settings, name) for name in names})

@@ -280,6 +280,30 @@ def test_nothing_is_written_before_the_datastore_says_ready(host: Host, guest: A
     eventually(lambda: routes() == WANTED, "programmed")
 
 
+def test_reporting_begins_when_it_is_switched_on(host: Host, guest: Any) -> None:
+    host.ready(endpointReportingEnabled=False)
+    host.put(POLICY, group(PING))
+    host.put(WEP, endpoint())
+    guest(TAP, MAC, "10.65.0.12/24")
+    host.start()
+    eventually(lambda: "endpoints.not_reported" in host.lines(), "says that it does not report")
+    assert host.get(STATUS) is None
+
+    host.ready()
+
+    eventually(lambda: host.status(STATUS) == "up", "reports")
+    assert "Traceback" not in host.lines()
+
+
+def test_a_changed_setting_takes_effect_without_a_restart(running: Any) -> None:
+    host, _ = running
+
+    host.ready(ipv4NormalRoutePriority=512)
+
+    eventually(lambda: json.loads(ip("-json", "route", "show", "10.65.0.12"))[0]["metric"] == 512, "metric 512")
+    assert routes() == WANTED
+
+
 def test_the_host_reports_itself_with_a_lease(running: Any) -> None:
     host, _ = running
     key = f"/calico/felix/v2/no-region/host/{HOST}/status"
