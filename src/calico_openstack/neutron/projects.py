@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from keystoneauth1 import loading
+from keystoneauth1.session import Session
 from oslo_config import cfg
 from oslo_log import log
 
@@ -34,16 +35,12 @@ def keystone_lookup(conf: Any = cfg.CONF) -> Callable[[str], Project] | None:
     """A function that asks Keystone for one project, or None where there is no Keystone."""
     if conf.auth_strategy == "noauth":
         return None
-    group = "keystone_authtoken"
     try:
-        loading.register_auth_conf_options(conf, group)
-        loading.register_session_conf_options(conf, group)
-        auth = loading.load_auth_from_conf_options(conf, group)
-        session = loading.load_session_from_conf_options(conf, group, auth=auth)
+        session = _session(conf, "keystone_authtoken")
     except Exception as error:
         LOG.warning(
             "No project names in labels: [keystone_authtoken] cannot be used (%s). Give it auth_type, auth_url, "
-            "username and password of a user who may list projects",
+            "username and password of a user who may show projects",
             error,
         )
         return None
@@ -62,6 +59,21 @@ def keystone_lookup(conf: Any = cfg.CONF) -> Callable[[str], Project] | None:
         return Project(str(project.get("name") or ""), str(project.get("parent_id") or ""))
 
     return lookup
+
+
+def _session(conf: Any, group: str) -> Session:
+    loading.register_auth_conf_options(conf, group)
+    try:
+        loading.register_session_conf_options(conf, group)
+    except cfg.DuplicateOptError:
+        # keystonemiddleware has registered the same names with other texts; the values are what counts.
+        pass
+    auth = loading.load_auth_from_conf_options(conf, group)
+    if auth is None:
+        raise ValueError("auth_type is not set")
+    section = conf[group]
+    cert = (section.certfile, section.keyfile) if section.certfile and section.keyfile else section.certfile
+    return Session(auth=auth, verify=False if section.insecure else section.cafile or True, cert=cert)
 
 
 class Projects:
@@ -100,7 +112,11 @@ class Projects:
         return found
 
     def _run(self) -> None:
-        lookup = self._make_lookup()
+        try:
+            lookup = self._make_lookup()
+        except Exception:
+            LOG.exception("No project names in labels")
+            return
         if lookup is None:
             return
         while True:
