@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from calico_openstack.sandbox import layout as at
 from calico_openstack.sandbox.client import next_commands
 from calico_openstack.sandbox.guests import Booted
 from calico_openstack.sandbox.plan.programs import program
@@ -106,7 +105,7 @@ class Demo:
     def _rule(self, guests: list[Booted]) -> None:
         here, there = guests[0], next(guest for guest in guests if guest.host != guests[0].host or guest is guests[-1])
         probes = [Probe(here.namespace, there.address(version), "tcp", PORT) for version in (4, 6)]
-        name = f"TCP {here.name} ({here.host}) to {there.name} ({there.host}) port {PORT}, v4 and v6"
+        name = f"TCP port {PORT}, {here.name} on {here.host} to {there.name} on {there.host}"
         self._expect(f"{name}: no rule", probes, False)
         cloud = self.sandbox.cloud
         group = cloud.guests.neutron_group(GROUP)
@@ -114,18 +113,18 @@ class Demo:
             cloud.add_rule(group, Rule("ingress", ethertype, "tcp", (PORT, PORT), remote_cidr=cidr))  # type: ignore[arg-type]
             for ethertype, cidr in ANYWHERE
         ]
-        self._expect(f"{name}: rule added through the API", probes, True)
+        self._expect(f"{name}: rule added by API", probes, True)
         for rule in rules:
             cloud.neutron.delete("security-group-rules", rule)
-        self._expect(f"{name}: rule removed", probes, False)
+        self._expect(f"{name}: rule removed by API", probes, False)
 
     def _expect(self, what: str, probes: list[Probe], opened: bool) -> None:
         word = {True: "open", False: "closed"}
         started = time.monotonic()
         outcomes = self.prober.until(dict.fromkeys(probes, opened), limit=15, wait=0.5)
         took = time.monotonic() - started
-        seen = " / ".join(word[outcomes[probe]] for probe in probes)
-        self._check(what, word[opened], f"{seen} (seen after {took:.1f} s)", set(outcomes.values()) == {opened})
+        seen = ", ".join(f"v{6 if ':' in probe.target else 4} {word[outcomes[probe]]}" for probe in probes)
+        self._check(what, word[opened], f"{seen} (after {took:.1f} s)", set(outcomes.values()) == {opened})
 
     def _neutron(self) -> None:
         ports = [
@@ -150,8 +149,8 @@ class Demo:
                 continue
             route = route_on(self.sandbox.namespace(here.host), remote.address(version))
             self._check(
-                f"route to {remote.name} on {here.host}",
-                "one host route, proto bird",
+                f"{here.host}'s IPv{version} route to {remote.name} on {remote.host}",
+                "host route, proto bird",
                 route or "none",
                 "proto bird" in route,
             )
@@ -166,17 +165,12 @@ class Demo:
 
 
 def route_on(namespace: str, address: str) -> str:
-    """The host route to an address as `ip route` prints it, or an empty text."""
-    argv = [
-        "ip",
-        "-6" if ":" in address else "-4",
-        "-n",
-        namespace,
-        "route",
-        "show",
-        f"{address}/{128 if ':' in address else 32}",
-    ]
-    return " ".join(subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split())
+    """The host route to an address as `ip route` prints it, up to the protocol; or an empty text."""
+    version, length = ("-6", 128) if ":" in address else ("-4", 32)
+    argv = ["ip", version, "-n", namespace, "route", "show", f"{address}/{length}"]
+    words = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.split()
+    end = words.index("proto") + 2 if "proto" in words else len(words)
+    return " ".join(words[:end])
 
 
 def demo_spec(name: str, hosts: int, mode: Mode) -> Spec:
@@ -248,10 +242,8 @@ def _print_findings(console: Console, demo: Demo, up: float) -> None:
     console.print()
     console.print(demo.table())
     sums = memory(sandbox).values()
-    resident = sum(one[1] for one in sums) / 2**20
-    proportional = sum(one[2] for one in sums) / 2**20
+    processes, resident, proportional = (sum(column) for column in zip(*sums, strict=True))
     console.print(
-        f"\nUp in {up:.1f} s; {sum(one[0] for one in sums)} processes, "
-        f"{proportional:.0f} MiB memory (PSS; RSS {resident:.0f} MiB, fabric router at {at.FABRIC_ROUTER_V4}).",
+        f"\nUp in {up:.1f} s. {processes} processes, {proportional >> 20} MiB memory (PSS; RSS {resident >> 20} MiB).",
         highlight=False,
     )

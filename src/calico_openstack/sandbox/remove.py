@@ -18,7 +18,7 @@ from calico_openstack.sandbox.state import State
 def left_overs(layout: Layout) -> list[str]:
     """Names of what there is of a sandbox: namespaces, living processes, the state directory."""
     found = [f"namespace {name}" for name in existing() if layout.is_own_namespace(name)]
-    found += [f"process {process.name} (pid {process.pid})" for process in _processes(layout)]
+    found += [f"process {process.name} (pid {process.pid})" for process in processes_of(layout)]
     if layout.directory.exists():
         found.append(f"directory {layout.directory}")
     return found
@@ -28,10 +28,10 @@ def remove(layout: Layout) -> list[str]:
     """Removes all of it; harmless when there is nothing. Returns what could not be removed."""
     # Guests' and agents' state dies with the namespaces, so only the databases would profit from a gentle end; they are
     # copies. Still SIGTERM first, so that servers take their workers along.
-    processes = _processes(layout)
+    processes = processes_of(layout)
     end(processes, limit=2.0)
     # Workers that a server forked in the meantime, and whoever entered a namespace meanwhile.
-    end(_processes(layout), limit=1.0)
+    end(processes_of(layout), limit=1.0)
     for namespace in existing():
         if layout.is_own_namespace(namespace):
             delete(namespace)
@@ -45,7 +45,7 @@ def remove(layout: Layout) -> list[str]:
     return left_overs(layout)
 
 
-def _processes(layout: Layout) -> list[Process]:
+def processes_of(layout: Layout) -> list[Process]:
     """The recorded ones that live, their children, and everybody in our namespaces; each once."""
     recorded = []
     for record in State(layout).readable_records():

@@ -8,26 +8,33 @@ import pytest
 from calico_openstack.sandbox import Guest, Network, Sandbox, SandboxError, Spec, Subnet, spread
 from calico_openstack.sandbox.namespaces import existing
 from calico_openstack.sandbox.probes import Probe, Prober
-from calico_openstack.sandbox.remove import left_overs
+from calico_openstack.sandbox.remove import left_overs, processes_of
 
 pytestmark = pytest.mark.root
 
 
-def machine() -> dict[str, object]:
-    """What a sandbox could leave on the machine itself."""
-    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
-    sockets = subprocess.run(["ss", "-Hltnup"], capture_output=True, text=True, check=False).stdout
+def on_the_machine(sandbox: Sandbox) -> dict[str, list[str]]:
+    """What there is of a sandbox outside its namespaces. Others work on this machine too, so only ours is looked for."""
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
+    sockets = subprocess.run(["ss", "-Hltnup"], capture_output=True, text=True, check=True).stdout.splitlines()
+    pids = {process.pid for process in processes_of(sandbox.layout)}
+    taps = [guest.tap for guest in sandbox.guests] if sandbox.state.exists else []
     with open("/proc/self/mounts") as mounts:
-        return {"links": links, "listeners": sorted(sockets.split("\n")), "mounts": sorted(mounts.read().split("\n"))}
+        handles = [line for line in mounts if f"/{sandbox.layout.name}-" in line]
+    return {
+        "links": [line for line in links if any(tap in line for tap in taps)],
+        "listeners": [line for line in sockets if any(f"pid={pid}," in line for pid in pids)],
+        "mounts": handles,
+    }
 
 
 def test_a_light_cloud_comes_up_lets_guests_talk_and_leaves_nothing(name: str) -> None:
-    before = machine()
     with Sandbox(Spec(name=name, mode="light", guests=spread(2, 2))) as sandbox:
-        # Everything it has is inside its namespaces (the handles of which are the only new mounts).
-        during = machine()
-        assert during["links"] == before["links"]
-        assert during["listeners"] == before["listeners"]
+        during = on_the_machine(sandbox)
+        assert len(processes_of(sandbox.layout)) > 10
+        assert during["links"] == []
+        assert during["listeners"] == []
+        assert during["mounts"]  # the namespaces' handles in /run/netns
         one, two = sandbox.guest("g1"), sandbox.guest("g2")
         assert one.host != two.host
         with Prober() as prober:
@@ -48,7 +55,7 @@ def test_a_light_cloud_comes_up_lets_guests_talk_and_leaves_nothing(name: str) -
             again.namespace("g3")
 
     assert left_overs(sandbox.layout) == []
-    assert machine() == before
+    assert on_the_machine(sandbox) == {"links": [], "listeners": [], "mounts": []}
     assert not os.path.exists(sandbox.layout.directory)
 
 
