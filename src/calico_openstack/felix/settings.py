@@ -52,7 +52,6 @@ class FelixSettings:
     route_refresh_interval: float = 90.0
     interface_refresh_interval: float = 90.0
     nftables_refresh_interval: float = 180.0
-    netlink_timeout_secs: float = 10.0
 
     metadata_addr: str | None = "127.0.0.1"
     metadata_port: int = 8775
@@ -206,7 +205,6 @@ TYPED: dict[str, _Typed] = {
     "RouteRefreshInterval": _Typed("route_refresh_interval", _seconds, 0.0),
     "InterfaceRefreshInterval": _Typed("interface_refresh_interval", _seconds, 0.0),
     "NftablesRefreshInterval": _Typed("nftables_refresh_interval", _seconds, 0.0),
-    "NetlinkTimeoutSecs": _Typed("netlink_timeout_secs", _seconds),
     "MetadataAddr": _Typed("metadata_addr", _text, None),
     "MetadataPort": _Typed("metadata_port", _PORT, 0),
     "MetadataProxyEnabled": _Typed("metadata_proxy_enabled", _boolean),
