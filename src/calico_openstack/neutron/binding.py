@@ -14,11 +14,11 @@ from neutron_lib.plugins.ml2 import api
 from oslo_log import log
 
 from calico_openstack.model.names import tap_mac
+from calico_openstack.neutron.translate.agent_rows import FELIX_AGENT
 from calico_openstack.neutron.translate.slots import VIF_TYPE
 
 LOG = log.getLogger(__name__)
 
-FELIX_AGENT: Final = "Calico per-host agent (felix)"
 NETWORK_TYPES: Final = frozenset({"local", "flat"})
 
 

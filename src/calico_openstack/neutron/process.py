@@ -37,7 +37,7 @@ class Parts:
 def make_parts() -> Parts:
     group = cfg.CONF[options.GROUP]
     client = BlockingClient(options.etcd_settings())
-    projects = Projects(limit=group.project_name_cache_max)
+    projects = Projects(database.endpoint_port_ids_of_project, group.project_name_cache_max)
     synchroniser = Synchroniser(client, options.site(), database, projects.known)
     background = Background(synchroniser, group.etcd_request_timeout, min(group.etcd_timeout, BACKGROUND_TIMEOUT))
     projects.on_news(background.owe)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from keystoneauth1 import loading
@@ -18,7 +18,6 @@ from keystoneauth1.session import Session
 from oslo_config import cfg
 from oslo_log import log
 
-from calico_openstack.neutron import database
 from calico_openstack.neutron.sync import Changes, Ref
 from calico_openstack.neutron.translate.labels import Project
 
@@ -80,8 +79,12 @@ class Projects:
     """`limit` names are remembered, the least used goes first. Thread-safe; the thread starts at the first question."""
 
     def __init__(
-        self, limit: int = 100, make_lookup: Callable[[], Callable[[str], Project] | None] = keystone_lookup
+        self,
+        ports_of_project: Callable[[str], Iterable[str]],
+        limit: int = 100,
+        make_lookup: Callable[[], Callable[[str], Project] | None] = keystone_lookup,
     ) -> None:
+        self._ports_of_project = ports_of_project
         self._limit = limit
         self._make_lookup = make_lookup
         self._lock = threading.Condition()
@@ -141,7 +144,7 @@ class Projects:
                 self._known.popitem(last=False)
         if before is None or before[0] != project:
             try:
-                ids = database.endpoint_port_ids_of_project(project_id)
+                ids = self._ports_of_project(project_id)
                 self._on_news({Ref("port", port_id): frozenset() for port_id in ids})
             except Exception:
                 LOG.exception("Cannot find the ports of project %s", project_id)

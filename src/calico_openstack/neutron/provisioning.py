@@ -19,8 +19,9 @@ from oslo_config import cfg
 from oslo_log import log
 
 from calico_openstack.model.keys import EndpointStatusKey, HostStatusKey
-from calico_openstack.neutron import binding, compat, database
+from calico_openstack.neutron import compat, database
 from calico_openstack.neutron.light import GATE
+from calico_openstack.neutron.translate.agent_rows import FELIX_AGENT
 from calico_openstack.neutron.translate.endpoints import endpoint_key
 from calico_openstack.neutron.translate.slots import Slot, is_endpoint, migrating_to
 from calico_openstack.neutron.translate.status import Verdict, verdict
@@ -38,7 +39,7 @@ def add_block(context: Any) -> None:
         return
     if (port.get(portbindings.VNIC_TYPE) or portbindings.VNIC_NORMAL) != portbindings.VNIC_NORMAL:
         return
-    if context.host_agents(binding.FELIX_AGENT):
+    if context.host_agents(FELIX_AGENT):
         compat.add_provisioning_component(context.plugin_context, port["id"], resources.PORT, compat.L2_AGENT_ENTITY)
 
 

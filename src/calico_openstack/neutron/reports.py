@@ -27,6 +27,7 @@ from calico_openstack.model.keys import (
 )
 from calico_openstack.neutron import agents, database, provisioning
 from calico_openstack.neutron.process import Parts
+from calico_openstack.neutron.translate.agent_rows import describe
 from calico_openstack.neutron.translate.slots import migrating_to
 from calico_openstack.neutron.translate.status import Verdict, verdict
 
@@ -102,7 +103,7 @@ class Reports:
             if isinstance(key, HostStatusKey):
                 (self._live.discard if event.value is None else self._live.add)(key.host)
             if event.value is None:
-                LOG.warning("%s on host %s does not report any more", agents.describe(key), key.host)
+                LOG.warning("%s on host %s does not report any more", describe(key), key.host)
             else:
                 agents.report(key, event.value)
 

@@ -275,9 +275,14 @@ def neutron_class() -> type[Neutron]:
     return Neutron
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def binaries() -> Path:
     return BINARIES
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Any]:
+    return eventually
 
 
 @pytest.fixture(scope="session")

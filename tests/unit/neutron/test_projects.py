@@ -20,12 +20,10 @@ def eventually(check: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.database, "endpoint_port_ids_of_project", lambda project: [f"port-of-{project}"])
+def ports(project_id: str) -> list[str]:
+    return [f"port-of-{project_id}"]
 
 
-@pytest.mark.usefixtures("ports")
 def test_nobody_waits_for_keystone_and_the_ports_are_looked_at_when_it_has_answered() -> None:
     may_answer, news = threading.Event(), []
 
@@ -33,7 +31,7 @@ def test_nobody_waits_for_keystone_and_the_ports_are_looked_at_when_it_has_answe
         may_answer.wait(10)
         return Project(f"name of {project_id}", "default")
 
-    projects = Projects(make_lookup=lambda: lookup)
+    projects = Projects(ports, make_lookup=lambda: lookup)
     projects.on_news(news.append)
     assert projects.known({"one"}) == {}
 
@@ -42,7 +40,6 @@ def test_nobody_waits_for_keystone_and_the_ports_are_looked_at_when_it_has_answe
     eventually(lambda: news == [{Ref("port", "port-of-one"): frozenset()}])
 
 
-@pytest.mark.usefixtures("ports")
 def test_a_failing_keystone_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.01)
     answers: list[Any] = [RuntimeError("away"), RuntimeError("away"), Project("demo", "")]
@@ -53,13 +50,12 @@ def test_a_failing_keystone_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> N
             raise answer
         return Project(answer.name, answer.parent_id)
 
-    projects = Projects(make_lookup=lambda: lookup)
+    projects = Projects(ports, make_lookup=lambda: lookup)
     eventually(lambda: projects.known({"one"}) == {"one": Project("demo", "")})
 
 
-@pytest.mark.usefixtures("ports")
 def test_the_least_used_name_is_forgotten_first() -> None:
-    projects = Projects(limit=2, make_lookup=lambda: lambda project_id: Project(project_id, ""))
+    projects = Projects(ports, limit=2, make_lookup=lambda: lambda project_id: Project(project_id, ""))
     for project_id in ("one", "two"):
         eventually(lambda project_id=project_id: projects.known({project_id}))
     projects.known({"one"})
@@ -69,7 +65,7 @@ def test_the_least_used_name_is_forgotten_first() -> None:
 
 
 def test_without_keystone_nothing_is_known_and_nothing_fails() -> None:
-    projects = Projects(make_lookup=lambda: None)
+    projects = Projects(ports, make_lookup=lambda: None)
 
     assert projects.known({"one"}) == {}
     assert projects.known({"one"}) == {}

@@ -65,7 +65,7 @@ class TestDriver(test_plugin.Ml2PluginV2TestCase):
 
     def _make_parts(self) -> Parts:
         client = self.etcd.blocking()
-        projects = Projects(make_lookup=lambda: None)
+        projects = Projects(database.endpoint_port_ids_of_project, make_lookup=lambda: None)
         synchroniser = Synchroniser(client, options.site(), database, projects.known)
         return Parts(client, projects, synchroniser, Background(synchroniser, 2, 2))
 
