@@ -128,28 +128,90 @@ def test_an_endpoint_gets_routes_neighbours_sysctls_and_a_firewall(running: Any)
     assert TAP in nft_ruleset()
 
 
-def test_policy_decides_what_another_guest_may_do(running: Any, guest: Any) -> None:
+@pytest.fixture
+def client(running: Any, guest: Any) -> Any:
+    """A second guest on the host, in the same group."""
     host, _ = running
-    other_port = "2222aaaa-5f60-4718-8293-a4b5c6d7e8f9"
+    port = "2222aaaa-5f60-4718-8293-a4b5c6d7e8f9"
     document = endpoint(
-        endpoint=other_port,
+        endpoint=port,
         interfaceName="tap2222aaaa-5f",
         mac="fa:16:3e:aa:bb:dd",
         ipNetworks=["10.65.0.13/32"],
         allowedIps=[],
         ipNATs=[],
     )
-    path = WEP.rpartition("-1b2c3d4e")[0] + "-" + other_port.replace("-", "--")
+    path = WEP.rpartition("-1b2c3d4e")[0] + "-" + port.replace("-", "--")
     document["metadata"]["name"] = path.rpartition("/")[2]
     host.put(path, document)
-    client = guest("tap2222aaaa-5f", "fa:16:3e:aa:bb:dd", "10.65.0.13/24")
-    eventually(lambda: client.pings("10.65.0.12"), "ping allowed by the group")
+    made = guest("tap2222aaaa-5f", "fa:16:3e:aa:bb:dd", "10.65.0.13/24")
+    eventually(lambda: made.pings("10.65.0.12"), "ping allowed by the group")
+    return made
+
+
+def test_policy_decides_what_another_guest_may_do(running: Any, client: Any) -> None:
+    host, _ = running
 
     host.put(POLICY, group())
     eventually(lambda: not client.pings("10.65.0.12"), "ping refused without the rule")
 
     host.put(POLICY, group(PING))
     eventually(lambda: client.pings("10.65.0.12"), "ping allowed again")
+
+
+def test_a_policy_with_every_kind_of_rule_of_the_driver_is_understood(running: Any, client: Any) -> None:
+    host, _ = running
+    member = f"has(sg.projectcalico.org/openstack-{GROUP})"
+    document = group(
+        {"action": "Allow", "ipVersion": 4, "protocol": 6, "destination": {"ports": [22]}},
+        {"action": "Allow", "ipVersion": 4, "source": {"selector": member}},
+        PING,
+        {
+            "action": "Allow",
+            "ipVersion": 4,
+            "protocol": 17,
+            "source": {"nets": ["192.0.2.0/24"]},
+            "destination": {"ports": ["5000:5100"]},
+        },
+    )
+    document["spec"]["egress"].append(
+        {
+            "action": "Allow",
+            "ipVersion": 4,
+            "protocol": 6,
+            "destination": {"nets": ["198.51.100.7/32"], "ports": [443]},
+        }
+    )
+    before = nft_ruleset()
+
+    host.put(POLICY, document)
+
+    eventually(lambda: nft_ruleset() != before, "the rules have changed")
+    assert client.pings("10.65.0.12")
+    assert "document.ignored" not in host.lines()
+    assert "firewall.failed" not in host.lines()
+
+
+def test_a_guest_cannot_speak_with_anothers_address(running: Any, client: Any) -> None:
+    _, web = running
+    ip("-n", client.name, "address", "add", "10.65.0.66/32", "dev", "eth0")
+
+    def arrived(source: str) -> int:
+        """How many echo requests reach the other guest when one is sent from this address."""
+        before = echo_requests(web)
+        client.run("ping", "-c", "1", "-W", "1", "-n", "-I", source, "10.65.0.12")
+        return echo_requests(web) - before
+
+    assert arrived("10.65.0.13") == 1
+    assert arrived("10.65.0.66") == 0
+
+
+def echo_requests(guest: Any) -> int:
+    """ICMP InEchos of /proc/net/snmp."""
+    names, values = [
+        line.split() for line in guest.run("cat", "/proc/net/snmp").stdout.splitlines() if line.startswith("Icmp:")
+    ]
+    return int(values[names.index("InEchos")])
 
 
 def test_a_restart_on_a_correct_host_does_nothing(running: Any) -> None:
@@ -254,16 +316,21 @@ def test_an_endpoint_that_becomes_rubbish_is_down_and_unreachable_but_not_delete
     eventually(lambda: routes() == set(), "unreachable")
 
 
-def test_traffic_goes_on_while_etcd_is_away_and_news_arrive_afterwards(running: Any) -> None:
+def test_traffic_goes_on_while_etcd_and_felix_are_away_and_news_arrive_afterwards(running: Any, client: Any) -> None:
     host, _ = running
-    ip("address", "add", "192.0.2.1/32", "dev", "lo")
     host.etcd.kill()
-    assert routes() == WANTED
+    assert client.pings("10.65.0.12")
+    host.stop(signal.SIGKILL)
+    assert client.pings("10.65.0.12")
 
+    # Started without etcd it waits, and leaves everything as it is.
+    host.start()
+    eventually(lambda: "not following etcd" in host.lines(), "looks for etcd")
+    assert client.pings("10.65.0.12")
     host.etcd.start()
-    host.put(WEP, endpoint(ipNetworks=["10.65.0.12/32"], allowedIps=[], ipNATs=[]))
+    host.put(POLICY, group())
 
-    eventually(lambda: routes() == {"10.65.0.12"}, "the change has arrived", within=60)
+    eventually(lambda: not client.pings("10.65.0.12"), "the change has arrived", within=60)
 
 
 def test_nothing_is_written_before_the_datastore_says_ready(host: Host, guest: Any) -> None:
