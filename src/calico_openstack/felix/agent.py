@@ -60,6 +60,7 @@ class Felix:
         self._first_apply = asyncio.Event()
         self._programmed: set[EndpointKey] = set()
         self._statuses: dict[EndpointKey, bool] = {}
+        self._absences: dict[EndpointKey, str] = {}
         self._freeze: str | None = None
         self._wake_at: float | None = None
         self._rp_filter = Sysctls().read("ipv4/conf/default/rp_filter") or "1"
@@ -161,6 +162,8 @@ class Felix:
             for key, up in report.statuses:
                 self._reporter.say(key, up)
         self._statuses.update(report.statuses)
+        if changes:
+            self._explain_absences()
         for gone in changes.endpoints_removed:
             self._statuses.pop(gone, None)
         done = {name: count for name, count in report.operations.items() if count}
@@ -172,6 +175,14 @@ class Felix:
         elif done:
             log.info("felix.applied", **done)
         self._health.beat(_PART, self._detail(report))
+
+    def _explain_absences(self) -> None:
+        """Say once why an endpoint of this host that the datastore has is not programmed."""
+        reasons = self._graph.reasons()
+        for key, reason in reasons.items():
+            if self._absences.get(key) != reason:
+                log.warning("endpoint.absent", endpoint=key.endpoint, workload=key.workload, reason=reason)
+        self._absences = reasons
 
     def _detail(self, report: Report) -> str:
         operations = " ".join(f"{name}={count}" for name, count in self._totals.items())

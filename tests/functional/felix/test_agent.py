@@ -316,6 +316,18 @@ def test_an_endpoint_that_becomes_rubbish_is_down_and_unreachable_but_not_delete
     eventually(lambda: routes() == set(), "unreachable")
 
 
+def test_an_endpoint_that_may_spoof_is_down_with_a_reason_until_the_setting_allows_it(running: Any) -> None:
+    host, _ = running
+
+    host.put(WEP, endpoint(allowSpoofedSourcePrefixes=["192.0.2.0/24"]))
+    eventually(lambda: host.status(STATUS) == "down", "down")
+    eventually(lambda: "endpoint.absent" in host.lines(), "and says why")
+    assert routes() == set()
+
+    host.ready(workloadSourceSpoofing="Any")
+    eventually(lambda: host.status(STATUS) == "up", "up")
+
+
 def test_traffic_goes_on_while_etcd_and_felix_are_away_and_news_arrive_afterwards(running: Any, client: Any) -> None:
     host, _ = running
     host.etcd.kill()
