@@ -57,6 +57,7 @@ class CalicoMechanismDriver(api.MechanismDriver):
         ):
             for event in after:
                 registry.subscribe(receiver, resource, event)
+        registry.subscribe(self.events.router_interface, resources.ROUTER_INTERFACE, events.AFTER_CREATE)
 
     def _process_started(self, resource: Any, event: Any, trigger: Any, payload: Any = None) -> None:
         # Without this, GET /ports as the first request of a process answers 500: a column that the query names is a

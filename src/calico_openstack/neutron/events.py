@@ -108,6 +108,13 @@ class Events:
         ids = {_fixed_port(state) for state in payload.states or ()} - {""}
         self._ports(ids)
 
+    @_never_raises
+    def router_interface(self, resource: Any, event: Any, trigger: Any, payload: Any = None) -> None:
+        """A router's port is as active as it will ever be: there is no L3 agent, every host is the router."""
+        port_id = ((payload.metadata or {}).get("port") or {}).get("id")
+        if port_id:
+            provisioning.activate_router_port(port_id)
+
     # ---
 
     def _ports(self, ids: Iterable[str]) -> None:

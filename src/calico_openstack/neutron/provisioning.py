@@ -87,6 +87,12 @@ def apply(port: Mapping[str, Any], decision: Verdict) -> None:
     LOG.info("Port %s: %s", port_id, decision.value)
 
 
+def activate_router_port(port_id: str) -> None:
+    """Elsewhere an L3 agent would do this."""
+    with GATE:
+        directory.get_plugin().update_port_status(database.admin(), port_id, constants.PORT_STATUS_ACTIVE)
+
+
 def _destination_ready(plugin: Any, context: Any, port_id: str) -> None:
     notifier = getattr(plugin, "nova_notifier", None)
     if notifier is None or not cfg.CONF.notify_nova_on_port_status_changes:

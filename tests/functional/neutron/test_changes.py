@@ -129,6 +129,8 @@ def test_a_floating_ip_comes_moves_and_goes(neutron: Any, cloud: Any) -> None:
     neutron.create("subnet", network_id=outside["id"], ip_version=4, cidr="172.24.4.0/24", enable_dhcp=False)
     router = neutron.create("router", external_gateway_info={"network_id": outside["id"]})
     neutron.call("PUT", f"routers/{router['id']}/add_router_interface", {"subnet_id": cloud.v4["id"]})
+    (interface,) = neutron.get("ports?device_owner=network:router_interface")["ports"]
+    assert interface["status"] == "ACTIVE"
     one, other = cloud.port(), cloud.port()
 
     def nats(port: Any) -> Any:
