@@ -1,9 +1,10 @@
 """One batch on the kernel, in the order that is safe at every instant. Lives in the apply thread.
 
-    drain events ─► links, drift marks wishes       ─► what is no longer wanted:    routes go first, then the firewall
-    forgets the endpoint, then its flows end
-                    what is newly wanted:        the firewall first, then sysctls, neighbours, and routes last
-    read back    ─► status: "up" only if the tap carries, the firewall took the batch, and the kernel shows the routes
+    drain events             ─► links; drift marks wishes
+    what is no longer wanted ─► routes go first, then the firewall forgets the endpoint, then its flows end
+    what is newly wanted     ─► the firewall first, then sysctls, neighbours, and routes last
+    read back                ─► status: "up" only if the tap carries, the firewall took the batch, and the kernel
+                                shows the routes
 
 An address that moves between taps keeps its old route until the firewall knows the new owner, loses its flows, and is
 then replaced in place. If the firewall cannot be brought up to date, no route is added: an endpoint without
@@ -73,7 +74,8 @@ class Dataplane:
         self._connection = NetlinkSocket(ROUTE, strict=True)
         self.events = KernelEvents()
         self._links = Links()
-        self._firewall = Firewall(settings.ruleset)
+        self._wanted = Wanted()
+        self._firewall = Firewall(settings.ruleset, self._wanted)
         self._taps = Taps(settings.host, self._tap)
         self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
         self._routes.use(settings.host.protocol, settings.remove_external_routes)
@@ -81,7 +83,6 @@ class Dataplane:
         self._neighbour_keeper = Reconciler[NeighbourKey, str](Neighbours(self._connection, self._is_tap))
         self._sysctls = Sysctls()
         self._conntrack = Conntrack()
-        self._wanted = Wanted()
         self._ledger = Retries[str]()
         self._up: dict[EndpointKey, bool] = {}
         # What the next step has to do besides its changes.
@@ -107,7 +108,7 @@ class Dataplane:
         if settings == self.settings:
             return
         if settings.ruleset != self.settings.ruleset:
-            self._firewall.use(settings.ruleset, self._wanted)
+            self._firewall.use(settings.ruleset)
         self.settings = settings
         self._routes.use(settings.host.protocol, settings.remove_external_routes)
         self._owe(self._taps.use(settings.host))
@@ -205,9 +206,10 @@ class Dataplane:
 
     def _protect(self, changes: Changes, now: float) -> bool:
         before, troubled = self._firewall.operations, self._firewall.trouble is not None
+        refused = self._firewall.refused.keys()
         protected = self._firewall.step(changes, now)
         self._counts["nft"] += self._firewall.operations - before
-        if protected and troubled:
+        if protected and (troubled or self._firewall.refused.keys() != refused):
             self._look_at |= self._taps.owners.keys()
         return protected
 
@@ -300,5 +302,6 @@ class Dataplane:
             self._neighbour_keeper.wake_at(),
             self._ledger.wake_at(),
             self._routes.wake_at(),
+            0.0 if self._look_at else None,
         ]
         return min((at for at in times if at is not None), default=None)

@@ -4,13 +4,14 @@ Everything here depends on the settings alone; endpoints only add elements to it
 (`endpoints.py`) and chains to which the maps point (`policies.py`). The reason for each allowance is in
 docs/design/ruleset.md.
 
-    prerouting  raw     tap? -> source: own MAC and address, or one of the few things said without an
-    address; else drop prerouting  dstnat  metadata, floating IPs forward     filter  unlisted tap drops;
-    established accepts; from-tap (sender's policy) then to-tap (receiver's policy) input       filter  tap?
-    -> to-host: allowances, the sender's policy, then what the host wants of the rest output      dstnat
-    floating IPs for the host's own packets postrouting srcnat  a guest that reaches itself through its
-    floating IP arp         filter  senders own what they claim; the host never claims a guest's own address
-    towards that guest
+    inet prerouting  raw     tap? -> source: own MAC and address, or one of the few things said without; else drop
+    inet prerouting  dstnat  metadata, floating IPs
+    inet forward     filter  unlisted tap drops; established accepts; from-tap (sender), then to-tap (receiver)
+    inet input       filter  tap? -> to-host: allowances, the sender's policy, then what the host wants of the rest
+    inet output      dstnat  floating IPs for the host's own packets
+    inet postrouting srcnat  a guest that reaches itself through its floating IP
+    arp  input       filter  senders own what they claim
+    arp  output      filter  the host never claims a guest's own address towards that guest
 """
 
 from __future__ import annotations
