@@ -29,8 +29,7 @@ def main() -> None:
         )
         times: dict[str, list[float]] = {}
         for number in range(BOOTS):
-            guest = sandbox.boot(Guest(f"b{number}", f"h{number % 2 + 1}", "net1"))
-            sandbox.first_ping(guest)
+            guest = sandbox.boot(Guest(f"b{number}", f"h{number % 2 + 1}", "net1"), ping=True)
             for what in ("bound", "active", "lease", "address_v6", "first_ping"):
                 times.setdefault(what, []).append(getattr(guest.timings, what))
             sandbox.delete(guest.name)

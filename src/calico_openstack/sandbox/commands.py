@@ -127,8 +127,7 @@ def boot(name: str, guest: str, host: str, network: str, groups: tuple[str, ...]
     """Boot a guest through Neutron's API as Nova would, and say how long each part took."""
     need_root()
     opened = Sandbox.open(name)
-    booted = opened.boot(Guest(guest, host, network, groups))
-    opened.first_ping(booted)
+    opened.boot(Guest(guest, host, network, groups), ping=True)
     make_console().print(guest_table(opened, only=guest))
 
 

@@ -18,8 +18,9 @@ from uuid import uuid4
 import msgspec
 
 from calico_openstack.sandbox.api import Json, Neutron
-from calico_openstack.sandbox.layout import Layout
+from calico_openstack.sandbox.layout import FABRIC_ROUTER_V4, FABRIC_ROUTER_V6, Layout
 from calico_openstack.sandbox.namespaces import delete, processes_in
+from calico_openstack.sandbox.probes import Probe, Prober
 from calico_openstack.sandbox.processes import end
 from calico_openstack.sandbox.spec import Guest, Spec
 from calico_openstack.sandbox.state import SandboxError, State, write_whole
@@ -79,7 +80,8 @@ class Guests:
     def all(self) -> list[Booted]:
         directory = self.layout.directory / "guests"
         files = sorted(directory.glob("*/guest.json")) if directory.is_dir() else []
-        return [msgspec.json.decode(file.read_bytes(), type=Booted) for file in files]
+        guests = [msgspec.json.decode(file.read_bytes(), type=Booted) for file in files]
+        return sorted(guests, key=lambda guest: (len(guest.name), guest.name))
 
     def get(self, name: str) -> Booted:
         for guest in self.all():
@@ -88,8 +90,13 @@ class Guests:
         known = ", ".join(guest.name for guest in self.all()) or "none yet"
         raise SandboxError(f"there is no guest {name!r}; there are: {known}")
 
-    def boot(self, wanted: Guest, spec: Spec, limit: float = 60.0, cancelled: Cancelled = never) -> Booted:
-        """Boots a guest and waits for ACTIVE and for its addresses, each at most `limit` seconds."""
+    def boot(
+        self, wanted: Guest, spec: Spec, limit: float = 60.0, cancelled: Cancelled = never, ping: bool = False
+    ) -> Booted:
+        """Boots a guest and waits for ACTIVE and for its addresses, each at most `limit` seconds.
+
+        With `ping` also for an answer of the fabric router, as soon as there is a first address.
+        """
         clock = time.monotonic
         network = self.neutron.named("networks", wanted.network)
         groups = [self.neutron_group(name) for name in wanted.groups]
@@ -120,19 +127,22 @@ class Guests:
                 self._ask_v4(guest)
                 self._until_address(guest, guest.v4, wait)
                 guest.timings.lease = clock() - started
+                if ping:
+                    self._ping(guest, FABRIC_ROUTER_V4, limit)
+                    guest.timings.first_ping = clock() - started
             if guest.v6 is not None:
                 self._ask_v6(guest, spec, wait)
                 self._until_address(guest, guest.v6, wait)
                 guest.timings.address_v6 = clock() - started
+                if ping and guest.v4 is None:
+                    self._ping(guest, FABRIC_ROUTER_V6, limit)
+                    guest.timings.first_ping = clock() - started
         except BaseException:
             with contextlib.suppress(Exception):
                 self._clear(wanted.name, port["id"])
             raise
         self._save(guest)
         return guest
-
-    def save(self, guest: Booted) -> None:
-        self._save(guest)
 
     def delete(self, name: str) -> None:
         """Deletes a guest: first the tap goes, then the port, as with Nova."""
@@ -152,6 +162,11 @@ class Guests:
     def addresses(self, guest: Booted) -> set[str]:
         """The addresses that the guest's eth0 has and may use."""
         return usable_addresses(guest.namespace)
+
+    def _ping(self, guest: Booted, target: str, limit: float) -> None:
+        with Prober() as prober:
+            if not prober.check_one(Probe(guest.namespace, target), limit):
+                raise SandboxError(f"{target} did not answer guest {guest.name} within {limit:g} s")
 
     def _status(self, guest: Booted) -> str:
         return str(self.neutron.show("ports", guest.port_id, "status")["status"])

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from dataclasses import replace
 from types import TracebackType
 
@@ -19,9 +18,8 @@ from calico_openstack.sandbox.client import enter_command, place_environment
 from calico_openstack.sandbox.cloud import Cloud
 from calico_openstack.sandbox.execute import Executor, Interrupted
 from calico_openstack.sandbox.guests import Booted
-from calico_openstack.sandbox.layout import FABRIC_ROUTER_V4, FABRIC_ROUTER_V6, Layout
+from calico_openstack.sandbox.layout import Layout
 from calico_openstack.sandbox.plan import Circumstances, plan
-from calico_openstack.sandbox.probes import Probe, Prober
 from calico_openstack.sandbox.progress import Progress, Silent
 from calico_openstack.sandbox.remove import left_overs, remove
 from calico_openstack.sandbox.secrets import placeholder_secrets
@@ -131,28 +129,18 @@ class Sandbox:
             raise SandboxError("could not be removed: " + ", ".join(left))
         return kept
 
-    def boot(self, guest: Guest) -> Booted:
-        """Boots another guest. Raises SpecError when it names something that is not there."""
+    def boot(self, guest: Guest, ping: bool = False) -> Booted:
+        """Boots another guest; with `ping` until the fabric router has answered it too.
+
+        Raises SpecError when it names something that is not there.
+        """
         self.spec.check_guest(guest)
         if any(existing.name == guest.name for existing in self.cloud.guests.all()):
             raise SandboxError(f"there is a guest {guest.name!r} already; choose another name")
-        booted = self.cloud.guests.boot(guest, self.spec)
+        booted = self.cloud.guests.boot(guest, self.spec, ping=ping)
         self.spec = replace(self.spec, guests=(*(one for one in self.spec.guests if one.name != guest.name), guest))
         self.state.save_spec(self.spec)
         return booted
-
-    def first_ping(self, guest: Booted, limit: float = 20.0) -> None:
-        """Pings the fabric router from the guest until it answers, and notes when.
-
-        For a guest that has just been booted.
-        """
-        since = time.monotonic() - max(guest.timings.lease, guest.timings.address_v6, guest.timings.active)
-        target = FABRIC_ROUTER_V4 if guest.v4 else FABRIC_ROUTER_V6
-        with Prober() as prober:
-            if not prober.check_one(Probe(guest.namespace, target), limit):
-                raise SandboxError(f"{target} did not answer guest {guest.name} within {limit:g} s")
-        guest.timings.first_ping = time.monotonic() - since
-        self.cloud.guests.save(guest)
 
     def delete(self, name: str) -> None:
         self.cloud.guests.delete(name)
