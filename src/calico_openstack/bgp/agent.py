@@ -135,10 +135,7 @@ class Agent:
             await self._settle()
             self._changed.clear()
             if self._in_sync:
-                again = self._again_at is not None and self._clock() >= self._again_at
-                if again:
-                    self._again_at = None
-                await self._apply(self._view.cluster(), again=again)
+                await self.apply(self._view.cluster())
             self.health.beat("apply", self._plane.error or self._held)
             self._report_now.set()
 
@@ -161,7 +158,11 @@ class Agent:
             except TimeoutError:
                 return
 
-    async def _apply(self, cluster: Cluster, again: bool = False) -> None:
+    async def apply(self, cluster: Cluster) -> None:
+        """Bring about what this host should be in `cluster`, as far as guard, obstacles and BIRD let it."""
+        again = self._again_at is not None and self._clock() >= self._again_at
+        if again:
+            self._again_at = None
         passwords = secrets.read(self._settings.secrets_directory, secrets.references(cluster))
         wish = speaker(cluster, self._host, passwords)
         self._note_problems(wish.problems)
@@ -181,7 +182,8 @@ class Agent:
             self._again_at = None
             if before != text:
                 self._applied_at = _now()
-        else:
+        elif self._again_at is None:
+            # Once set it stays: the looks in between must not put it off.
             self._again_at = self._clock() + AGAIN
         self._poll_now.set()
 

@@ -61,12 +61,15 @@ class Bird:
     async def configure(self) -> None:
         """Read the configuration file again, and return when it is in force.
 
-        BIRD answers 0003 when it is done, or 0004 when protocols still shut down; the new file holds in both
-        cases.
+        BIRD answers 0003 when it is done, 0004 when protocols still shut down, or 0005 when it still is at the change
+        before; it has read the new file in all three cases. One that is shutting down (0006) is as good as away: the
+        next one reads the file when it starts.
         """
         async with self._talk() as bird:
             reply = await bird.ask("configure")
-            if reply.code not in (replies.RECONFIGURED, replies.IN_PROGRESS):
+            if reply.code == replies.SHUTTING_DOWN:
+                raise BirdAway(reply.text)
+            if reply.code not in (replies.RECONFIGURED, replies.IN_PROGRESS, replies.QUEUED):
                 raise Refused(reply.text)
 
     async def sessions(self) -> tuple[SessionState, ...]:
