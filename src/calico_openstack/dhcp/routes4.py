@@ -17,6 +17,9 @@ NO_GATEWAY: Final = host_net("169.254.1.1")
 DEFAULT: Final = parse_net("0.0.0.0/0")
 _OPTION_LIMIT = 255
 _LONGEST_ROUTE = 9
+_TEXT_LIMIT = 990
+"""Characters. dnsmasq reads lines of at most 1,024, takes what is behind for a line of its own, and that one would have
+no tag: a tenant's routes could become everybody's options. The rest is for `tag:<tap>,121,`."""
 
 
 class Routes(NamedTuple):
@@ -39,10 +42,12 @@ def classless_routes(subnet: Subnet) -> Routes:
         ours[DEFAULT] = router
     ours = {destination: via for destination, via in ours.items() if destination not in chosen}
     room = _OPTION_LIMIT - len(ours) * _LONGEST_ROUTE
+    characters = _TEXT_LIMIT - sum(_written_length(destination, via) for destination, via in ours.items())
     kept: dict[Net, Net] = {}
     for destination, via in chosen.items():
         room -= _encoded_length(destination)
-        if room >= 0:
+        characters -= _written_length(destination, via)
+        if room >= 0 and characters >= 0:
             kept[destination] = via
     left_out = tuple(destination for destination in chosen if destination not in kept)
     return Routes(router, tuple((kept | ours).items()), left_out)
@@ -50,3 +55,7 @@ def classless_routes(subnet: Subnet) -> Routes:
 
 def _encoded_length(destination: Net) -> int:
     return 1 + (destination.length + 7) // 8 + 4
+
+
+def _written_length(destination: Net, via: Net) -> int:
+    return len(f"{destination},{via.address},")

@@ -37,6 +37,19 @@ def test_the_tenants_own_default_and_metadata_routes_win(subnet: Any) -> None:
     assert without.router.address == "10.65.0.9"
 
 
+def test_short_prefixes_with_long_next_hops_stay_within_a_line_of_dnsmasqs(subnet: Any) -> None:
+    # Encoded they fit (6 bytes each), written out they do not; what is behind dnsmasq's limit would be a line of its own.
+    routes = [(f"{100 + n}.0.0.0/8", "192.168.100.100") for n in range(40)]
+    routes += [("169.254.169.254/32", "192.168.100.100"), ("0.0.0.0/0", "192.168.100.100")]
+
+    found = classless_routes(subnet("192.168.100.0/24", routes=routes))
+
+    line = "tag:tap0123456789-a,121," + ",".join(f"{to},{via.address}" for to, via in found.routes) + "\n"
+    assert len(line) < 1024
+    assert found.left_out
+    assert len(found.routes) + len(found.left_out) == 42
+
+
 def test_routes_that_do_not_fit_are_left_out_and_named_but_never_ours(subnet: Any) -> None:
     routes = [(f"203.0.113.{n}/32", "10.65.0.9") for n in range(40)]
 
