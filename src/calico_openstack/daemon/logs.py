@@ -38,7 +38,13 @@ def setup(level: str = "INFO", **bound: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
     ]
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time", pad_event_to=32)
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        timestamp_key="time",
+        pad_event_to=32,
+        # Where `rich` is installed the default shows the local variables of each frame, and passwords among them.
+        exception_formatter=structlog.dev.plain_traceback,
+    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
