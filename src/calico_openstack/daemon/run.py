@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from calico_openstack.daemon.logs import get_logger
@@ -24,25 +24,32 @@ log = get_logger("run")
 FAULT = 1
 BAD_SETTINGS = 2
 GRACE = 3.0
-"""Seconds after a signal at which the process ends in any case, also while a thread hangs in a system call."""
+"""Seconds after a signal or a fault at which the process ends anyway, also while a thread hangs in a system call."""
 
 
 def run(main: Coroutine[Any, Any, None], program: str) -> int:
     """Run `main` until it ends or a signal asks for the end; return the exit code."""
     before = set(threading.enumerate())
-    last_resort = threading.Timer(GRACE, os._exit, (0,))
-    last_resort.daemon = True
+    timers: list[threading.Timer] = []
+
+    def end_anyway(code: int) -> None:
+        timer = threading.Timer(GRACE, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
     try:
-        return asyncio.run(_guarded(main, program, last_resort))
+        return asyncio.run(_guarded(main, program, end_anyway))
     except KeyboardInterrupt:
         return 0
     finally:
         # A thread of ours that is still at work would hold up the interpreter's end; then the timer goes on.
         if not any(thread not in before and not thread.daemon for thread in threading.enumerate()):
-            last_resort.cancel()
+            for timer in timers:
+                timer.cancel()
 
 
-async def _guarded(main: Coroutine[Any, Any, None], program: str, last_resort: threading.Timer) -> int:
+async def _guarded(main: Coroutine[Any, Any, None], program: str, end_anyway: Callable[[int], None]) -> int:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,11 +60,12 @@ async def _guarded(main: Coroutine[Any, Any, None], program: str, last_resort: t
     stop.cancel()
     if not work.done():
         log.info("agent.stopping", program=program, kernel_state="left in place")
-        last_resort.start()
+        end_anyway(0)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         return 0
     error = work.exception()
+    end_anyway(BAD_SETTINGS if isinstance(error, SettingsError) else FAULT)
     if error is None:
         log.error("agent.ended", program=program, reason="the main task returned")
         return FAULT

@@ -74,7 +74,7 @@ class IniFile:
     def number(self, section: str, option: str, default: float, low: float = 0.0) -> float:
         def convert(text: str) -> float:
             number = float(text)
-            if not number >= low:
+            if not low <= number < float("inf"):
                 raise ValueError
             return number
 

@@ -112,3 +112,14 @@ def test_sigterm_ends_the_program_also_while_a_thread_hangs() -> None:
 
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - began < 20
+
+
+FAULTY = HANGING.replace(
+    "asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)", 'raise RuntimeError("jam")'
+).replace("await asyncio.Event().wait()", "")
+
+
+def test_a_fault_ends_the_program_also_while_a_thread_hangs() -> None:
+    done = subprocess.run([sys.executable, "-c", FAULTY], timeout=30, capture_output=True)
+
+    assert done.returncode == FAULT, done.stderr

@@ -47,6 +47,7 @@ def test_the_password_does_not_show_in_a_printed_value(tmp_path: Path) -> None:
         ("[calico]\netcd_port = abc\n", "etcd_port"),
         ("[calico]\netcd_port = 70000\n", "etcd_port"),
         ("[calico]\netcd_timeout = soon\n", "etcd_timeout"),
+        ("[calico]\netcd_timeout = inf\n", "etcd_timeout"),
         ("[calico]\netcd_scheme = ftp\n", "etcd_scheme"),
         ("[calico]\netcd_endpoints = http://a:1, http://b:port\n", "http://b:port"),
         ("[calico]\netcd_ca_cert_file = /does/not/exist\n", "/does/not/exist"),
