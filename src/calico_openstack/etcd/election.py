@@ -201,7 +201,7 @@ class Election:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no pid is as large as that
         return False
     except OSError:
         return True

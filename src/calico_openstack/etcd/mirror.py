@@ -81,8 +81,6 @@ class AsyncMirror(_Watched):
         reader.add_done_callback(lambda _: self._news.set())
         try:
             while True:
-                await self._news.wait()
-                self._news.clear()
                 batch = self._state.take_batch()
                 self._taken.set()
                 if batch is not None:
@@ -90,6 +88,9 @@ class AsyncMirror(_Watched):
                 elif reader.done():
                     reader.result()
                     return
+                else:
+                    await self._news.wait()
+                    self._news.clear()
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)

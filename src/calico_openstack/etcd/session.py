@@ -77,7 +77,8 @@ class Session:
             outcome = yield from self.sign_in(endpoint, share)
             used = self.token
             if isinstance(outcome, Reply):
-                outcome = yield Call(endpoint, method, request, used or "", share)
+                left = max(min(share, deadline - outcome.now), 0.001)
+                outcome = yield Call(endpoint, method, request, used or "", left)
             now = outcome.now
             if isinstance(outcome, Reply):
                 self.endpoints.succeeded(endpoint)

@@ -144,6 +144,14 @@ def test_a_key_of_a_dead_process_of_this_host_is_taken_over_and_that_of_a_live_o
     assert one.leads is taken
 
 
+def test_a_key_with_a_number_that_no_process_can_have_is_taken_over(cluster: Cluster) -> None:
+    cluster.fake.blocking().put(KEY, b"one:99999999999999999999")
+    one = Election(cluster.fake.blocking(), KEY, "one")
+    one.step()
+
+    assert one.leads
+
+
 @pytest.mark.parametrize("holder", ["other:999", "nonsense", ""])
 def test_a_key_of_another_host_is_left_alone_even_if_no_such_process_runs_here(cluster: Cluster, holder: str) -> None:
     cluster.fake.blocking().put(KEY, holder.encode())

@@ -170,6 +170,14 @@ def test_somebody_elses_renewal_is_not_thrown_away() -> None:
     assert session.token is None
 
 
+def test_signing_in_counts_towards_the_time_of_the_call() -> None:
+    server = Server(signed_in("t"), put_answer(), slow=6)
+
+    server.run(put(Session(settings(username="u", password="p", timeout=9))))
+
+    assert [call.timeout for call in server.calls] == [9, 3]
+
+
 def test_signing_in_also_goes_to_the_next_endpoint() -> None:
     server = Server(UNAVAILABLE, signed_in("t"), put_answer())
 
