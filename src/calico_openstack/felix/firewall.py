@@ -4,6 +4,10 @@ Each batch of changes is one transaction of exactly what differs from the last o
 is time to check, or when somebody else committed something, everything is read back and compared, and one transaction
 repairs the difference; on a correct host that is none. Until the first reading nothing is known about the kernel and
 nothing is written blindly. Lives in the apply thread.
+
+If the kernel refuses even that, the endpoints of the batch are suspected and, if they are few, held back: without
+them the others go on. Each of them is tried again alone, with a growing pause; meanwhile it passes nothing, because
+no map lists its tap.
 """
 
 from __future__ import annotations
@@ -25,15 +29,22 @@ log = get_logger("felix.firewall")
 MIN_PAUSE = 2.0
 """Seconds between two readings, however often others change nf_tables (perhaps only tables of their own)."""
 
+MOST_HELD = 16
+"""So many endpoints of one batch are held back at most, if the kernel refuses the batch."""
+
 
 class Firewall:
     """`operations` counts single operations of the transactions that were applied."""
 
-    def __init__(self, settings: RulesetSettings) -> None:
+    def __init__(self, settings: RulesetSettings, wanted: Wanted, tables: NftTables | None = None) -> None:
+        self._wanted = wanted
         self._renderer = RulesetRenderer(settings)
-        self._tables = NftTables()
+        self._tables = tables or NftTables()
         self._trouble = Retries[str]()
+        self._held = Retries[EndpointKey]()
+        self._suspects: set[EndpointKey] = set()
         self._unsure = True
+        self._once_right = False
         self._generation = 0
         self._read_at = -math.inf
         self._suspicious = False
@@ -41,8 +52,8 @@ class Firewall:
 
     @property
     def refused(self) -> Mapping[EndpointKey, str]:
-        """Endpoints that cannot be rendered, and why. They pass nothing."""
-        return self._renderer.refused
+        """Endpoints that cannot be rendered, or that the kernel refused, and why. They pass nothing."""
+        return {**self._renderer.refused, **{key: failure.reason for key, failure in self._held}}
 
     @property
     def settings(self) -> RulesetSettings:
@@ -61,41 +72,83 @@ class Firewall:
         """There was a transaction, ours or another's: look whose at the next step."""
         self._suspicious = True
 
-    def use(self, settings: RulesetSettings, wanted: Wanted) -> None:
+    def use(self, settings: RulesetSettings) -> None:
         """Other settings: render everything anew; the next step applies the difference."""
-        self._renderer = RulesetRenderer(settings)
-        self._renderer.apply(everything(wanted))
+        self._renderer = self._rendered(settings)
         self._unsure = True
 
     def step(self, changes: Changes, now: float) -> bool:
         """Take the changes in and bring the kernel there; True if it is there. Never raises for what the kernel did."""
-        operations = self._renderer.apply(changes)
+        operations = self._renderer.apply(self._with_a_second_chance(changes, now))
         if self._trouble and not operations and not self._trouble.due(now):
             return False
         try:
             if self._suspicious and now >= self._read_at + MIN_PAUSE:
                 self._suspicious = False
                 self._unsure = self._unsure or self._tables.generation() != self._generation
-            if not self._unsure:
-                try:
-                    self._commit(operations)
-                    return True
-                except NftRefused as refused:
-                    # Nothing of it is in effect. Most likely somebody else changed our tables.
-                    log.warning("firewall.refused", reason=str(refused), operations=len(operations))
-            self._read_at = now
-            self._generation = self._tables.generation()
-            repaired = self._tables.synchronise(self._renderer.full())
-            self._count(len(repaired))
+            if self._unsure or not self._committed(operations):
+                self._synchronise(now)
         except (NftRefused, OSError) as error:
             failure = self._trouble.failed("nft", str(error), now)
             self._unsure = True
             log.error("firewall.failed", reason=failure.reason, again_in=failure.pause)
             return False
+        self._suspects.clear()
         self._unsure = False
+        self._once_right = True
         if self._trouble.succeeded("nft"):
             log.info("firewall.recovered")
         return True
+
+    def _with_a_second_chance(self, changes: Changes, now: float) -> Changes:
+        """The changes, and one endpoint that was held back and whose pause is over."""
+        for key in changes.endpoints_removed | changes.endpoints.keys():
+            self._held.succeeded(key)
+        self._suspects = (self._suspects | changes.endpoints.keys()) - changes.endpoints_removed
+        due = [key for key in self._held.due(now) if key in self._wanted.endpoints]
+        if not due or changes:
+            return changes
+        self._suspects.add(due[0])
+        return Changes(endpoints={due[0]: self._wanted.endpoints[due[0]]})
+
+    def _committed(self, operations: NftChanges) -> bool:
+        """One transaction; False if it was refused, and so has no effect."""
+        try:
+            self._commit(operations)
+        except NftRefused as refused:
+            # Most likely somebody else changed our tables.
+            log.warning("firewall.refused", reason=str(refused), operations=len(operations))
+            return False
+        for key in self._suspects:
+            self._held.succeeded(key)
+        return True
+
+    def _synchronise(self, now: float) -> None:
+        """Read back and repair; hold suspected endpoints back if that is what it takes."""
+        self._read_at = now
+        self._generation = self._tables.generation()
+        try:
+            self._count(len(self._tables.synchronise(self._renderer.full())))
+        except NftRefused as refused:
+            # Holding many back, or all that a former process had programmed, would cut off guests that work.
+            if not self._suspects or not self._once_right or len(self._suspects) > MOST_HELD:
+                raise
+            for key in self._suspects:
+                self._held.failed(key, str(refused), now)
+            self._renderer = self._rendered(self._renderer.settings)
+            self._count(len(self._tables.synchronise(self._renderer.full())))
+            log.error("firewall.held_back", endpoints=len(self._suspects), reason=str(refused))
+            return
+        for key in self._suspects:
+            self._held.succeeded(key)
+
+    def _rendered(self, settings: RulesetSettings) -> RulesetRenderer:
+        """A renderer of everything but what is held back."""
+        changes = everything(self._wanted)
+        changes.endpoints = {key: value for key, value in changes.endpoints.items() if self._held.get(key) is None}
+        renderer = RulesetRenderer(settings)
+        renderer.apply(changes)
+        return renderer
 
     def _commit(self, operations: NftChanges) -> None:
         if operations:
@@ -109,7 +162,8 @@ class Firewall:
 
     def wake_at(self) -> float | None:
         later = self._read_at + MIN_PAUSE if self._suspicious else None
-        return min((at for at in (later, self._trouble.wake_at()) if at is not None), default=None)
+        times = (later, self._trouble.wake_at(), self._held.wake_at())
+        return min((at for at in times if at is not None), default=None)
 
     def close(self) -> None:
         self._tables.close()
