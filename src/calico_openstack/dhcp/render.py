@@ -21,7 +21,7 @@ from calico_openstack.dhcp.grants import Grant
 from calico_openstack.dhcp.ports import Port, read_ports
 from calico_openstack.dhcp.problems import Problem
 from calico_openstack.dhcp.render4 import hosts4, options4
-from calico_openstack.dhcp.render6 import hosts6, options6, stateful
+from calico_openstack.dhcp.render6 import hosts6, options6, problems6, stateful
 from calico_openstack.dhcp.serving import Serving
 from calico_openstack.dhcp.subnets import SubnetIndex
 from calico_openstack.dhcp.tap_addresses import TapAddress, tap_addresses
@@ -50,7 +50,7 @@ def render(endpoints: Iterable[Endpoint], subnets: SubnetIndex, mtus: Mapping[st
     """`mtus` are the taps that exist, by name; a tap that is missing is rendered all the same and has no MTU yet."""
     ports, problems = read_ports(endpoints, subnets, serving.domain)
     options, found = options4(ports, mtus, serving)
-    problems += found
+    problems += found + problems6(ports)
     addresses, found = tap_addresses(ports)
     problems += found
     advertised, found = advertisements(ports, mtus, serving)

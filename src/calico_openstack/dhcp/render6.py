@@ -10,13 +10,35 @@ from collections.abc import Iterable
 
 from calico_openstack.dhcp.modes6 import Mode, mode_of
 from calico_openstack.dhcp.ports import Fixed, Port
+from calico_openstack.dhcp.problems import Problem
 from calico_openstack.dhcp.render4 import MOST_SERVERS, announced_servers
 from calico_openstack.dhcp.serving import Serving
 from calico_openstack.model.net import Net
 
+MOST_ADDRESSES = 20
+"""DHCPv6 addresses of one port. So many fit into a line of dnsmasq's (1,024 characters); what is behind its limit would
+be a line of its own, without the tap's tag. Neutron allows five (`max_fixed_ips_per_port`)."""
+
 
 def stateful(port: Port) -> tuple[Fixed, ...]:
     """The addresses that DHCPv6 hands out."""
+    return _stateful(port)[:MOST_ADDRESSES]
+
+
+def problems6(ports: Iterable[Port]) -> list[Problem]:
+    """The ports with more addresses than can be handed out."""
+    return [
+        Problem(
+            port.subject,
+            f"{count - MOST_ADDRESSES} of its {count} DHCPv6 addresses are not handed out",
+            f"give the port at most {MOST_ADDRESSES}, or set the others in the guest",
+        )
+        for port in ports
+        if (count := len(_stateful(port))) > MOST_ADDRESSES
+    ]
+
+
+def _stateful(port: Port) -> tuple[Fixed, ...]:
     return tuple(fixed for fixed in port.v6 if mode_of(fixed.subnet) is Mode.STATEFUL)
 
 

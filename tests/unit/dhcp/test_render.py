@@ -78,6 +78,20 @@ def test_no_line_ever_sets_a_tag_or_is_longer_than_dnsmasq_reads(endpoint: Any, 
     assert [one.subject for one in rendered.problems] == ["subnet 10.65.0.0/24"]
 
 
+def test_more_addresses_than_a_line_can_hold_are_left_out_and_named(endpoint: Any, subnet: Any, index: Any) -> None:
+    addresses = [f"2001:db8:aaaa:bbbb:cccc:dddd:eeee:{n:x}" for n in range(0x1000, 0x1028)]
+    port = endpoint("12345678-12", *addresses, fqdn=f"{'n' * 63}.example.org.")
+
+    rendered = render([port], index(subnet("2001:db8:aaaa:bbbb::/64")), {}, Serving())
+
+    assert len(rendered.v6.hosts.rstrip("\n")) < 1024
+    leased = [address for address in addresses if f"[{address}]" in rendered.v6.hosts]
+    assert {grant.address for grant in rendered.v6.grants} == set(leased)
+    assert [one.reason for one in rendered.problems] == [
+        f"{40 - len(leased)} of its 40 DHCPv6 addresses are not handed out"
+    ]
+
+
 def test_every_field_of_a_subnet_reaches_the_text(endpoint: Any, subnet: Any, index: Any) -> None:
     """A change that does not show in the text would never reach a guest."""
     one = endpoint("a", "10.65.0.11")

@@ -38,7 +38,7 @@ def test_the_tenants_own_default_and_metadata_routes_win(subnet: Any) -> None:
 
 
 def test_short_prefixes_with_long_next_hops_stay_within_a_line_of_dnsmasqs(subnet: Any) -> None:
-    # Encoded they fit (6 bytes each), written out they do not; what is behind dnsmasq's limit would be a line of its own.
+    # Encoded they fit (6 bytes each), written out they do not; behind its limit dnsmasq would begin a line of its own.
     routes = [(f"{100 + n}.0.0.0/8", "192.168.100.100") for n in range(40)]
     routes += [("169.254.169.254/32", "192.168.100.100"), ("0.0.0.0/0", "192.168.100.100")]
 
