@@ -1,10 +1,12 @@
 """The BGP agent: etcd in, BIRD's configuration out, sessions back into etcd.
 
-    etcd ─► watch ─► View ─┐                      ┌─► file ─► bird -p ─► "configure"
-                           ├─► apply: speaker ─► render
-    passwords, settings ───┘   (guard, obstacle)
-    BIRD ─► poll ─► Status ─► report ─► etcd (with a lease)
-    own Node ◄─ node (created, kept true)
+```
+    etcd ─► watch ─► View ─┐
+                           ├─► speaker ─► obstacle? guard? ─► render ─► Plane: file, bird -p, "configure"
+    passwords, settings ───┘
+    BIRD ─► poll ─► Status ─► report ─► etcd, with a lease
+    settings ─► node ─► own Node record in etcd: created, kept true
+```
 
 Promises: nothing is rendered before the first whole snapshot; while etcd is away BIRD simply goes on; BIRD is
 never restarted and never stopped by the agent, and the end of the agent changes nothing.

@@ -15,6 +15,7 @@ from calico_openstack.model.bgp_filter import AddCommunity, BgpFilter, FilterRul
 from calico_openstack.model.net import Net
 
 PRIORITY_BASE = 2**31 - 1
+"""LOCAL_PREF carries this minus the route's metric, as upstream."""
 
 
 def accept_rules(
@@ -39,6 +40,17 @@ def match_net(net: Net) -> str:
     return f"net ~ [ {net}+ ]"
 
 
+def add_community(text: str) -> str:
+    attribute, value = _community(text)
+    return f"{attribute}.add({value});"
+
+
+def _community(text: str) -> tuple[str, str]:
+    """BIRD's attribute and value for `65000:1` (RFC 1997) or `65000:1:2` (RFC 8092)."""
+    parts = text.split(":")
+    return "bgp_community" if len(parts) == 2 else "bgp_large_community", f"({','.join(parts)})"
+
+
 def _conditions(rule: FilterRule) -> list[str]:
     conditions = []
     if rule.cidr is not None:
@@ -48,9 +60,8 @@ def _conditions(rule: FilterRule) -> list[str]:
     if rule.interface is not None:
         conditions.append(f'ifname ~ "{rule.interface}"')
     if rule.community is not None:
-        parts = rule.community.split(":")
-        kind = "bgp_community" if len(parts) == 2 else "bgp_large_community"
-        conditions.append(f"({','.join(parts)}) ~ {kind}")
+        attribute, value = _community(rule.community)
+        conditions.append(f"{value} ~ {attribute}")
     if rule.path_prefix:
         conditions.append(f"bgp_path ~ [= {' '.join(map(str, rule.path_prefix))} * =]")
     if rule.priority is not None:
@@ -75,9 +86,7 @@ def _cidr(rule: FilterRule, cidr: Net) -> str:
 
 def _operation(operation: Operation) -> str:
     if isinstance(operation, AddCommunity):
-        parts = operation.value.split(":")
-        kind = "bgp_community" if len(parts) == 2 else "bgp_large_community"
-        return f"{kind}.add(({','.join(parts)}));"
+        return add_community(operation.value)
     if isinstance(operation, PrependPath):
         # Each prepend goes to the front, so the last number of the list is prepended first.
         return " ".join(f"bgp_path.prepend({number});" for number in reversed(operation.prefix))

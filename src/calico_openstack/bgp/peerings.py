@@ -24,8 +24,7 @@ Kind = Literal["Mesh", "Global", "Node"]
 
 @dataclass(frozen=True, slots=True)
 class Peering:
-    """One neighbour. `port` is set only if it was given with the address; `node` if the neighbour is one of
-    ours.
+    """One neighbour. `port` is set only if it was given with the address; `node` if the neighbour is one of ours.
 
     `symmetrical`: the other end surely has the same peering, so that one side may wait for the other.
     """

@@ -1,6 +1,8 @@
 """The one thing that is kept true: BIRD runs with the wanted configuration.
 
-    wanted text ─► file in place (checked by `bird -p`) ─► "configure" ─► in force
+```
+    wanted text ─► `bird -p` ─► file in place ─► "configure" ─► in force
+```
 
 Each arrow may fail by itself. A refused text leaves file and BIRD as they are. A BIRD that is not there reads
 the file when it starts; the agent tells it once more as soon as it answers, which changes nothing if it has

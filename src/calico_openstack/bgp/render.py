@@ -22,13 +22,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from calico_openstack.bgp.filters import accept_rules, match_net
+from calico_openstack.bgp.filters import PRIORITY_BASE, accept_rules, add_community, match_net
 from calico_openstack.bgp.sessions import Session, Speaker
 
 HEADER = "# Written by calico-bgp-agent from etcd; changes made by hand are overwritten."
-PRIORITY_BASE = 2**31 - 1
-"""LOCAL_PREF carries this minus the route's metric, as upstream."""
-
 SYMBOL_LIMIT = 64
 """BIRD: "Symbol too long" beyond this."""
 
@@ -219,19 +216,13 @@ def _export_filter(speaker: Speaker, session: Session, options: Options) -> str:
     ]
     for advertisement in sorted(speaker.advertisements):
         if advertisement.cidr.version == version:
-            marks = " ".join(_add_community(community) for community in advertisement.communities)
+            marks = " ".join(add_community(community) for community in advertisement.communities)
             body.append(f"if {match_net(advertisement.cidr)} then {{ {marks} }}")
     body += [line for bgp_filter in session.filters for line in accept_rules(bgp_filter, "export", session, "")]
     if not speaker.reflector:
         body.append("if source = RTS_BGP then reject;")
     body.append("accept;")
     return "export filter {\n" + "\n".join(f"  {line}" for line in body) + "\n};"
-
-
-def _add_community(community: str) -> str:
-    parts = community.split(":")
-    kind = "bgp_community" if len(parts) == 2 else "bgp_large_community"
-    return f"{kind}.add(({','.join(parts)}));"
 
 
 def _on_guest_interface(options: Options) -> str:

@@ -273,8 +273,7 @@ def _password_problem(peering: Peering, password: str | None) -> Problem | None:
 
 
 def _first_per_neighbour(sessions: list[Session]) -> list[Session]:
-    """The first session to an address and port stays: explicit before generated before mesh, global before
-    node.
+    """The first session to an address and port stays: explicit before generated before mesh, global before node.
 
     Two BIRD protocols to the same neighbour would fight over one incoming connection.
     """

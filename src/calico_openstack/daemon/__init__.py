@@ -1,4 +1,4 @@
-"""What keeps any host agent alive:
+"""What keeps any host agent alive: settings, logs, tasks, health, retry, reconciliation.
 
-settings, logs, tasks, health, retry, reconciliation. Knows no table and no document.
+Knows no table and no document.
 """

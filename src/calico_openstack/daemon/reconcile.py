@@ -3,18 +3,21 @@
 A target is one outside thing that consists of keyed objects: routes by destination, sysctls by path, addresses by
 interface, files by path. It can do two things, and knows nothing of retries or of the past:
 
-    class Target(Protocol):
-        name: str
-        def read(self) -> Mapping[K, V]: ...                  all objects of ours that are there now
-        def apply(self, changes: Changes) -> Mapping[K, str]: ...  do them; what failed, and why
+```
+    read()  -> Mapping[K, V]            all objects of ours that are there now
+    apply(changes) -> Mapping[K, str]   do them; what failed, and why
+```
 
 The reconciler keeps what is wanted and what was last seen. `step` reads when it must (at the start, and after a
 `drifted`), compares, applies the differences only, and gives each failed key a date in the ledger. So a correct
 host costs one `read` and no operation; a change costs work proportional to the change; a failing object is tried
 again alone, more rarely each time, and hinders no other.
 
-    wanted ──► diff ──► Changes ──► target.apply ──► actual
-    read  ───►  ▲                        └────────► failures: since, reason, next try
+```
+    wanted ──┐
+             ├──► diff ──► Changes ──► target.apply ──┬──► last seen
+    read ────┘                                        └──► ledger: reason, since, next try
+```
 
 Calls of a target may block, so `step` belongs into the apply thread; `ApplyLoop` has one. It beats its reporter only
 after all its reconcilers have moved: a stuck target looks dead, as it must.

@@ -22,9 +22,13 @@ class TaskEnded(Exception):
 
 
 class Tasks:
-    """A nursery for eternal tasks:
+    """A nursery for eternal tasks; those still running when the block is left are cancelled and waited for.
 
-    `async with Tasks() as tasks: tasks.start("watch", watch()); await tasks.forever()`.
+    ```
+    async with Tasks() as tasks:
+        tasks.start("watch", watch())
+        await tasks.forever()
+    ```
     """
 
     def __init__(self) -> None:

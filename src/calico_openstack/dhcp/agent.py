@@ -3,7 +3,7 @@
 ```
     etcd mirror ──► store ─┐ marks
     tap events ────────────┼──► debounce ──► render ──► tap addresses ──► files, reload ──► advertisements
-    every 30 s ────────────┘                 (pure)     (netlink)         (two dnsmasq)     (raw socket)
+    every 30 s ────────────┘    50..500 ms   (pure)     (netlink)         (two dnsmasq)     (raw socket)
                                                 └─► problems: logged once when they come and once when they go
 ```
 

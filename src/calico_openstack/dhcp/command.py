@@ -1,5 +1,4 @@
-"""The two dnsmasq command lines of a host. They depend on the operator's settings alone, never on a network or a
-port.
+"""The two dnsmasq command lines of a host. They depend on the operator's settings alone, never on a network or port.
 
 Why each choice: `--bind-dynamic` lives beside libvirt's own dnsmasq and takes new taps as they come; `--port=0` means
 no DNS, so no names leak between tenants; two ranges of half the address space each cover every IPv4 subnet, and the

@@ -1,5 +1,4 @@
-"""A process that may be our child, or a former agent's: found by number, known by its command line, followed by
-pidfd.
+"""A process, our child or a former agent's: found by number, known by its command line, followed by pidfd.
 
 A pidfd becomes readable the moment the process ends, whoever its parent is and whether or not it has been reaped; a
 number alone could meanwhile belong to another process.

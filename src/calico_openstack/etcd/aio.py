@@ -124,9 +124,7 @@ class AsyncRun:
 
 
 class AsyncClient:
-    """See `calls` for what each method promises. `timeout` is in seconds, for the whole call; None = the
-    settings'.
-    """
+    """See `calls` for what each method promises. `timeout`: seconds for the whole call; None = the settings'."""
 
     def __init__(self, settings: EtcdSettings, transport: AsyncTransport | None = None) -> None:
         if transport is None:

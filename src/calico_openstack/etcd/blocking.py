@@ -159,9 +159,7 @@ class Watch:
 
 
 class BlockingClient:
-    """See `calls` for what each method promises. `timeout` is in seconds, for the whole call; None = the
-    settings'.
-    """
+    """See `calls` for what each method promises. `timeout`: seconds for the whole call; None = the settings'."""
 
     def __init__(self, settings: EtcdSettings, transport: Transport | None = None) -> None:
         if transport is None:

@@ -1,5 +1,4 @@
-"""What a client can be asked, as steps over a session. Both skins offer exactly these, so this is where they
-are described.
+"""What a client can be asked, as steps over a session. Both skins offer exactly these; here they are described.
 
 Keys and prefixes are text, values bytes, time-outs seconds for the whole call (None = the settings'). All raise
 `EtcdError` types; see `errors`.
@@ -24,9 +23,7 @@ from calico_openstack.etcd.values import (
 )
 
 PAGE = 5000
-"""Keys per page. Each limited range counts all keys after it, so small pages cost quadratically: 250 took 9
-times as long.
-"""
+"""Keys per page. Each limited range counts all keys after it, so small pages cost quadratically (250: 9 times)."""
 
 _SNAPSHOT_ATTEMPTS = 5
 

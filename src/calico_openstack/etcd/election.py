@@ -34,9 +34,7 @@ ASK = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """A term as leader. `valid_until` in monotonic seconds; `fence` goes into the compares of what the leader
-    writes.
-    """
+    """A term as leader. `valid_until` in monotonic seconds; `fence` is a compare for whatever the leader writes."""
 
     key: str
     create_revision: int
@@ -160,9 +158,7 @@ class Election:
         self._term = Leadership(term.key, term.create_revision, term.lease, sent + self._ttl * 2 / 3)
 
     def _abandoned(self, held: KeyValue) -> bool:
-        """Whether the key names a process of this host that has ended. Lease 0 would never expire; it is left
-        alone.
-        """
+        """Whether the key names a process of this host that has ended. It may be one without a lease, too."""
         name, _, pid = held.value.decode(errors="replace").rpartition(":")
         return name == self._name and pid.isdecimal() and int(pid) != os.getpid() and not self._runs(int(pid))
 

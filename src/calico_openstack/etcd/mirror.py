@@ -31,9 +31,7 @@ OnHealth = Callable[[Health], None]
 
 
 class _Watched:
-    """What both mirrors tell the outside. `on_health` is called at each change, in the mirror's own task or
-    thread.
-    """
+    """What both mirrors tell the outside. `on_health` is called at each change, in the mirror's own task or thread."""
 
     def __init__(self, prefixes: str | Sequence[str], on_health: OnHealth | None) -> None:
         self.prefixes = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes)

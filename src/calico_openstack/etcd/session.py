@@ -1,5 +1,4 @@
-"""One caller's standing with a cluster: which endpoint answers, which token is good, and what to do when
-neither does.
+"""One caller's standing with a cluster: which endpoint answers, which token is good, and what to do if neither is.
 
 Promises: one call takes its `timeout` at most, over all attempts; an endpoint that fails is left for the next
 one and not asked again for a while; a token that was refused is renewed once per call. Shared by all threads or
@@ -64,9 +63,7 @@ class Session:
         self.token: str | None = None if settings.username else ""
 
     def call(self, method: Method, request: Message, about: str, timeout: float | None = None) -> Steps[Message]:
-        """One request with failover, retry and token renewal; the answer, or raises an `EtcdError` that names
-        `about`.
-        """
+        """One request with failover, retry and token renewal; the answer. Raises an `EtcdError` that names `about`."""
         now = (yield Now()).now
         limit = self.settings.timeout if timeout is None else timeout
         deadline = now + limit
@@ -101,7 +98,7 @@ class Session:
                 pause = min(pause * 2, LONGEST_PAUSE)
 
     def sign_in(self, endpoint: str, timeout: float) -> Steps[Outcome]:
-        """Get a token if one is needed and missing. A `Fault` is the server's answer; None of it raises."""
+        """Get a token if one is needed and missing. A refusal is a `Fault`; nothing is raised."""
         if self.token is not None:
             return (yield Now())
         request = wire.new("AuthenticateRequest", name=self.settings.username, password=self.settings.password or "")

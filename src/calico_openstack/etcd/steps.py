@@ -29,9 +29,7 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait about this long, in seconds; the skin spreads it by a fifth so that a hundred hosts do not come back
-    at once.
-    """
+    """Wait about so many seconds; the skin spreads it by a fifth, so that a hundred hosts do not come back at once."""
 
     seconds: float
 

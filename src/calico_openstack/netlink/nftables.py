@@ -41,8 +41,7 @@ def kind_of(message_kind: int) -> int:
 
 
 def register(word: int) -> int:
-    """NFT_REG_1.. for the start of each 16 bytes, NFT_REG32_00.. between, as nft itself and the kernel's
-    dumps number them."""
+    """NFT_REG_1.. for the start of each 16 bytes, NFT_REG32_00.. between, as nft and the kernel's dumps number them."""
     if word == VERDICT:
         return 0
     return 1 + word // 4 if word % 4 == 0 else 8 + word
@@ -100,8 +99,7 @@ def outside_range(first: bytes, last: bytes) -> bytes:
 
 
 def look_up(name: str, *, into: int | None = None, invert: bool = False) -> bytes:
-    """Is the content of the registers from the first on in the set? `into`: a map, and where its data
-    goes."""
+    """Is the content of the registers from the first on in the set? `into`: a map, and where its data goes."""
     parts = [text(1, name), be32(2, register(0))]
     if into is not None:
         parts.append(be32(3, register(into)))
@@ -137,8 +135,7 @@ def comment(words: str) -> bytes:
 
 
 def element(key: bytes, *, end: bytes = b"", data: bytes = b"", flags: int = 0) -> bytes:
-    """One NFTA_LIST_ELEM of a set. `end`: NFTA_SET_ELEM_KEY_END; `data` an already encoded
-    NFTA_SET_ELEM_DATA."""
+    """One NFTA_LIST_ELEM of a set. `end`: NFTA_SET_ELEM_KEY_END; `data`: an encoded NFTA_SET_ELEM_DATA."""
     parts = b"" if flags & ELEMENT_CATCH_ALL else nest(1, attr(1, key))
     return nest(1, parts, data, be32(3, flags) if flags else b"", nest(10, attr(1, end)) if end else b"")
 
@@ -156,8 +153,7 @@ def set_body(
     field_lengths: tuple[int, ...] = (),
     byte_order: int = BIG_ENDIAN,
 ) -> bytes:
-    """Attributes of NFT_MSG_NEWSET. `field_lengths` describes a concatenation of ranges to the kernel
-    (pipapo).
+    """Attributes of NFT_MSG_NEWSET. `field_lengths` describes a concatenation of ranges to the kernel (pipapo).
 
     `byte_order` travels in the set's user data (NFTNL_UDATA_SET_KEYBYTEORDER), for `nft list` alone:
     without it, nft prints interface names as numbers. More of nft's own user data is left out on purpose:

@@ -108,8 +108,7 @@ class NetlinkSocket:
         self.close()
 
     def request(self, request: Request) -> list[Message]:
-        """Send one request and wait for its acknowledgement; the messages that came before it. Raises
-        NetlinkError."""
+        """Send one request, wait for its acknowledgement; the messages that came before it. Raises NetlinkError."""
         sequence = self._next()
         self._send(wire.message(request.kind, request.flags | wire.REQUEST | wire.ACK, sequence, request.body))
         answers: list[Message] = []
@@ -142,8 +141,7 @@ class NetlinkSocket:
         return failures
 
     def send_transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
-        """Send an nfnetlink batch in one datagram: all or nothing. Raises the first NetlinkError with its
-        index.
+        """Send an nfnetlink batch in one datagram: all or nothing. Raises the first NetlinkError with its index.
 
         The last request carries ACK (acknowledging the end itself is new in Linux 6.10). An answer to
         `begin` means that the commit as a whole failed.
@@ -174,8 +172,7 @@ class NetlinkSocket:
         raise NetlinkError(errno.EINTR, f"the tables kept changing during {_DUMP_TRIES} dumps")
 
     def receive(self) -> list[Message]:
-        """Events that are waiting, without blocking (empty when there are none). Raises Overrun when some
-        were lost."""
+        """Events that are waiting, without blocking (empty when there are none). Raises Overrun when some were lost."""
         events: list[Message] = []
         try:
             while True:
@@ -228,8 +225,7 @@ class NetlinkSocket:
     def _acknowledged(self, first: int, last: int, offset: int) -> dict[int, NetlinkError]:
         """Failures among the answers to the sequence numbers `first` to `last`, by `offset` plus place.
 
-        Ends with the answer to `last`, or with one to `first` when that is a transaction's begin (`offset`
-        -1).
+        Ends with the answer to `last`, or with one to `first` when that is a transaction's begin (`offset` -1).
         """
         failures: dict[int, NetlinkError] = {}
         while True:
@@ -270,8 +266,7 @@ def _failure(answer: Message, index: int) -> NetlinkError | None:
     code = wire.read_s32(answer.body)
     if code == 0:
         return None
-    # With CAP_ACK the echoed request is its 16-byte header alone; without, the whole of it precedes the
-    # attributes.
+    # With CAP_ACK the echoed request is its 16-byte header alone; without, the whole of it precedes the attributes.
     echoed = 16 if answer.flags & wire.CAPPED else wire.pad(wire.read_u32(answer.body[4:8]))
     return NetlinkError(-code, _detail(answer, 4 + echoed), index)
 
