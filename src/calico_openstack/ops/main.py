@@ -11,6 +11,18 @@ import click
 
 # verb -> (module, attribute, one line for --help, extra that brings what it imports)
 VERBS: Final[dict[str, tuple[str, str, str, str]]] = {
+    "explain": (
+        "calico_openstack.ops.explain",
+        "command",
+        "May A open a flow to B? By which policy and rule.",
+        "host",
+    ),
+    "plan": (
+        "calico_openstack.ops.plan",
+        "command",
+        "What Felix would change on this host now, and why.",
+        "host",
+    ),
     "sandbox": (
         "calico_openstack.sandbox.commands",
         "sandbox",

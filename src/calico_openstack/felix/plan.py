@@ -1,0 +1,187 @@
+"""A comparison in words: what Felix would do, target by target, and why each thing.
+
+Pure. What belongs together is one finding: a table that is made anew is not listed rule by rule, elements of one set
+are one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from calico_openstack.felix.comparison import Comparison
+from calico_openstack.felix.ruleset.base import BOOT
+from calico_openstack.felix.ruleset.objects import (
+    AddChain,
+    AddElements,
+    AddSet,
+    AddTable,
+    DropChain,
+    DropElements,
+    DropSet,
+    DropTable,
+    Operation,
+    SetRules,
+    Table,
+)
+from calico_openstack.felix.ruleset.text import print_key
+from calico_openstack.netlink.rtnl_routes import Route
+
+_SHOWN = 6
+"""Elements, or notes of rules, in one line."""
+
+
+class Finding(NamedTuple):
+    """One thing to do, and why."""
+
+    what: str
+    why: str
+
+
+def findings(comparison: Comparison) -> dict[str, list[Finding]]:
+    """By target, in the order of `Comparison.counts`; a target that is right has an empty list."""
+    return {
+        "nft": list(_nft(comparison)),
+        "routes": list(_routes(comparison)),
+        "neighbours": list(_neighbours(comparison)),
+        "sysctls": [
+            Finding(
+                f"write {found.sysctl.value} to /proc/sys/net/{found.sysctl.path}",
+                "there is no such file" if found.actual is None else f"it says {found.actual}",
+            )
+            for found in comparison.sysctls
+        ],
+    }
+
+
+def _nft(comparison: Comparison) -> Iterator[Finding]:
+    operations = comparison.nft.operations
+    made = {operation.table for operation in operations if isinstance(operation, AddTable)}
+    for table in sorted(made):
+        yield _made(comparison, table)
+    dropped = {(op.table, op.name) for op in operations if isinstance(op, DropChain)}
+    created = {(op.table, op.spec.name) for op in operations if isinstance(op, AddSet)}
+    for operation in operations:
+        if operation.table in made:
+            continue
+        match operation:
+            case SetRules(table, chain) if (table, chain) in dropped:
+                continue
+            case AddElements(table, spec) if (table, spec.name) in created:
+                continue
+        yield _finding(comparison, operation)
+
+
+def _made(comparison: Comparison, table: Table) -> Finding:
+    operations = [operation for operation in comparison.nft.operations if operation.table == table]
+    chains = sum(isinstance(operation, AddChain) for operation in operations)
+    sets = sum(isinstance(operation, AddSet) for operation in operations)
+    why = "it is not there"
+    if any(isinstance(operation, DropTable) for operation in operations):
+        why = "a set or a base chain in it is of another kind, which cannot be changed in place"
+    return Finding(f"make table {_name(table)} with {chains} chains and {sets} sets", why)
+
+
+def _finding(comparison: Comparison, operation: Operation) -> Finding:
+    table = _name(operation.table)
+    match operation:
+        case AddTable():
+            return Finding(f"make table {table}", "it is not there")
+        case DropTable():
+            return Finding(f"remove table {table}", "Felix takes over" if operation.table == BOOT else "made anew")
+        case AddSet(_, spec):
+            return Finding(f"make set {table} {spec.name}", "it is not there")
+        case DropSet(_, name):
+            return Finding(f"remove set {table} {name}", "no rule of Felix asks it")
+        case AddChain(_, name):
+            return Finding(f"make chain {table} {name}", "it is not there")
+        case DropChain(_, name):
+            return Finding(f"remove chain {table} {name}", "it is none of Felix's")
+        case SetRules(_, chain, _, fresh):
+            why = "the chain is new" if fresh else _rules(comparison, operation)
+            return Finding(f"write the {len(operation.rules)} rules of chain {table} {chain}", why)
+        case AddElements(_, spec, elements):
+            keys = [print_key(spec, key) for key, _ in elements]
+            return Finding(f"add to {table} {spec.name}: {_few(keys)}", f"missing{_for(comparison, keys)}")
+        case DropElements(_, spec, gone):
+            keys = [print_key(spec, key) for key in gone]
+            return Finding(f"take from {table} {spec.name}: {_few(keys)}", "Felix wants none such, or another value")
+
+
+def _rules(comparison: Comparison, operation: SetRules) -> str:
+    actual = comparison.nft_actual[operation.table].chains[operation.chain].rules
+    missing = [rule for rule in operation.rules if rule.digest not in actual]
+    foreign = len(set(actual) - {rule.digest for rule in operation.rules})
+    if not missing and not foreign:
+        return "they are there in another order or number"
+    notes = _few(dict.fromkeys(rule.note for rule in missing if rule.note))
+    return ", ".join(
+        [
+            *([f"{len(missing)} missing{f' ({notes})' if notes else ''}"] if missing else []),
+            *([f"{foreign} foreign"] if foreign else []),
+        ]
+    )
+
+
+def _routes(comparison: Comparison) -> Iterator[Finding]:
+    for key, route in comparison.routes.puts.items():
+        there = comparison.routes_actual.get(key)
+        why = f"it is there, but {_other(there, route)}" if there else "missing"
+        yield Finding(f"set route {_route(comparison, route)}", why + _owner(comparison, route.ifindex))
+    for key in comparison.routes.deletes:
+        route = comparison.routes_actual[key]
+        yield Finding(
+            f"remove route {_route(comparison, route)}",
+            f"the endpoint of {_interface(comparison, route.ifindex)} has no such address"
+            if _interface(comparison, route.ifindex) in comparison.owners
+            else f"no endpoint has {_interface(comparison, route.ifindex)}",
+        )
+
+
+def _route(comparison: Comparison, route: Route) -> str:
+    via = f" via {route.gateway.address}" if route.gateway else ""
+    return f"{route.destination}{via} dev {_interface(comparison, route.ifindex)} metric {route.metric}"
+
+
+def _other(actual: Route, wanted: Route) -> str:
+    different = (
+        f"{name} is {getattr(actual, name)} and not {getattr(wanted, name)}"
+        for name in Route._fields
+        if getattr(actual, name) != getattr(wanted, name)
+    )
+    return ", ".join(different)
+
+
+def _neighbours(comparison: Comparison) -> Iterator[Finding]:
+    for key, mac in comparison.neighbours.puts.items():
+        there = comparison.neighbours_actual.get(key)
+        what = f"set neighbour {key.address.address} lladdr {mac} dev {_interface(comparison, key.ifindex)}"
+        yield Finding(what, (f"it is {there}" if there else "missing") + _owner(comparison, key.ifindex))
+    for key in comparison.neighbours.deletes:
+        interface = _interface(comparison, key.ifindex)
+        yield Finding(f"remove neighbour {key.address.address} dev {interface}", "permanent, and no endpoint's")
+
+
+def _interface(comparison: Comparison, ifindex: int) -> str:
+    return comparison.interfaces.get(ifindex, f"interface {ifindex}")
+
+
+def _owner(comparison: Comparison, ifindex: int) -> str:
+    owner = comparison.owners.get(_interface(comparison, ifindex))
+    return f", for port {owner.key.endpoint}" if owner else ""
+
+
+def _for(comparison: Comparison, keys: list[str]) -> str:
+    """Whose taps the elements name."""
+    ports = [o.key.endpoint for name, o in comparison.owners.items() if any(f'"{name}"' in key for key in keys)]
+    return f", for port {_few(ports)}" if ports else ""
+
+
+def _few(words: Iterable[str]) -> str:
+    listed = list(words)
+    more = [f"and {len(listed) - _SHOWN} more"] if len(listed) > _SHOWN else []
+    return ", ".join(listed[:_SHOWN] + more)
+
+
+def _name(table: Table) -> str:
+    return f"{table.family} {table.name}"

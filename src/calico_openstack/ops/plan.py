@@ -1,0 +1,119 @@
+"""`calico-openstack plan`: what Felix would do to this kernel now, and why. Touches nothing.
+
+Goes Felix's way from the settings through etcd and the graph to what is wanted, reads the kernel back with Felix's
+readers, and prints the difference instead of applying it. To be run on a compute host, as root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+
+from calico_openstack.daemon import logs
+from calico_openstack.etcd.values import Event, Snapshot
+from calico_openstack.felix.calc.graph import Graph
+from calico_openstack.felix.comparison import Comparison, compare
+from calico_openstack.felix.dataplane_settings import dataplane_settings
+from calico_openstack.felix.datastore import Datastore
+from calico_openstack.felix.kernel.sysctls import Sysctls
+from calico_openstack.felix.main import DEFAULT_FILE, local_settings
+from calico_openstack.felix.plan import findings
+from calico_openstack.felix.ruleset.text import print_changes
+from calico_openstack.felix.settings import FelixSettings, Source, resolve
+from calico_openstack.felix.settings_sources import datastore_sources
+from calico_openstack.felix.wanted.state import Changes
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.keys import RESOURCES
+from calico_openstack.ops import connection
+
+SOMETHING = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What a Felix that starts now makes of the datastore. `frozen`: why it would not write to the kernel yet."""
+
+    settings: FelixSettings
+    changes: Changes
+    frozen: str | None
+    problems: tuple[str, ...]
+    documents: tuple[str, ...]
+    absent: dict[EndpointKey, str]
+
+
+@click.command("plan")
+@click.option("--text", is_flag=True, help="Only the nftables transaction, for nft -f.")
+@click.option("-c", "--config-file", default=DEFAULT_FILE, show_default=True, help="Felix's settings, INI.")
+def command(text: bool, config_file: str) -> None:
+    """What Felix would change on this host now, and why; changes nothing. Needs root.
+
+    Exit status: 0 nothing to do, 1 something to do, 2 no answer.
+    """
+    logs.setup("NONE")
+    try:
+        settings, local = local_settings(config_file, explicit=config_file != DEFAULT_FILE)
+        with connection.connected(settings.etcd) as client:
+            thought = think(settings, local, client.snapshot(RESOURCES))
+        rp_filter = Sysctls().read("ipv4/conf/default/rp_filter") or "1"
+        comparison = compare(dataplane_settings(thought.settings, rp_filter), thought.changes)
+    except (connection.SettingsError, connection.EtcdError) as error:
+        connection.fail(error)
+    except PermissionError as error:
+        connection.fail(f"cannot read nf_tables: {error.strerror}; run it as root")
+    except OSError as error:
+        connection.fail(f"cannot read the kernel's state: {error}")
+    if text:
+        click.echo(print_changes(comparison.nft), nl=False)
+    else:
+        click.echo("\n".join(as_lines(thought, comparison)))
+    raise SystemExit(SOMETHING if comparison else 0)
+
+
+def think(settings: FelixSettings, local: list[Source], snapshot: Snapshot) -> Thought:
+    """Felix's way from documents to what this host should look like."""
+    graph = Graph(settings.felix_hostname, allow_spoofing=settings.workload_source_spoofing)
+    store = Datastore(graph)
+    store.take(Event(item.key, item.value, item.mod_revision) for item in snapshot.items)
+    sources = datastore_sources(store.configurations.values(), settings.felix_hostname, store.node_labels)
+    resolved = resolve(settings.felix_hostname, [*local, *sources])
+    graph.set_allow_spoofing(resolved.settings.workload_source_spoofing)
+    return Thought(
+        settings=resolved.settings,
+        changes=graph.flush(),
+        frozen=store.not_ready,
+        problems=tuple(resolved.problems),
+        documents=tuple(reason for _, reason in sorted(store.complaints.items())),
+        absent=graph.reasons(),
+    )
+
+
+def as_lines(thought: Thought, comparison: Comparison) -> Iterator[str]:
+    """For people."""
+    total = sum(comparison.counts().values())
+    host = thought.settings.felix_hostname
+    yield f"host {host}: {len(comparison.owners)} endpoints; " + (
+        f"{total} operations to do" if total else "nothing to do"
+    )
+    if thought.frozen is not None:
+        yield f"Felix waits and does none of it: {thought.frozen}"
+    for target, found in findings(comparison).items():
+        yield from _section(target, [f"{finding.what}: {finding.why}" for finding in found])
+    yield from _section("taps that are not there or do not carry", [
+        f"{owner.interface}, port {owner.key.endpoint}" for owner in comparison.waiting
+    ])  # fmt: skip
+    refused = {**thought.absent, **comparison.refused}
+    yield from _section("endpoints not programmed", [
+        f"port {key.endpoint}: {reason}" for key, reason in sorted(refused.items())
+    ])  # fmt: skip
+    yield from _section("documents refused", list(thought.documents))
+    yield from _section("settings ignored", list(thought.problems))
+
+
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield ""
+        yield title
+        for line in lines:
+            yield f"  {line}"
