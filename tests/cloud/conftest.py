@@ -1,7 +1,7 @@
 """One cloud for all tests here: two hosts, four guests, three security groups, IPv4 and IPv6.
 
-Set SANDBOX_KEEP=1 to have it stay up afterwards (its name is printed); take it down with `calico-openstack sandbox
-down`.
+Set SANDBOX_KEEP=1 to have it stay up afterwards (its name is printed; `calico-openstack sandbox down` takes it away),
+and SANDBOX_USE=name to run the tests again on a cloud that was kept.
 """
 
 import base64
@@ -59,6 +59,9 @@ GUESTS = (
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
+    if used := os.environ.get("SANDBOX_USE"):
+        yield Sandbox.open(used)
+        return
     sandbox = Sandbox(Spec(name=f"ct{os.getpid()}", groups=GROUPS, guests=GUESTS))
     sandbox.up()
     try:

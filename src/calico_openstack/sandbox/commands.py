@@ -42,6 +42,8 @@ def _interrupt(number: int, _frame: object) -> None:
 def need_root() -> None:
     if os.geteuid() != 0:
         raise SandboxError("network namespaces need root; run it with sudo")
+    # A plain `su` keeps the user's PATH, in which bird, dnsmasq, mariadbd and sysctl are not found.
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 name_option = click.option("--name", default="calico", show_default=True, help="Which sandbox.")

@@ -230,7 +230,7 @@ class Guests:
         files = ("-lf", f"{leases}/dhclient6.leases", "-pf", f"{leases}/dhclient6.pid", "-cf", "/dev/null")
         # dhclient gives its script an environment of its own; -e adds to it.
         script = ("-sf", str(self.layout.guest_script), "-e", f"LEASES={leases}")
-        self._client(guest, "dhclient6", ("dhclient", "-6", "-d", "-D", "LL", *script, *files, "eth0"))
+        self._client(guest, "dhclient6", (str(self.layout.dhclient), "-6", "-d", "-D", "LL", *script, *files, "eth0"))
 
     def _client(self, guest: Booted, program: str, argv: tuple[str, ...]) -> None:
         name = f"g-{guest.name}/{program}"

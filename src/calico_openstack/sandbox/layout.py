@@ -90,6 +90,11 @@ class Layout:
         # Not below the state directory: /run is mounted noexec on Debian and Ubuntu.
         return self.cache / "guest-dhcp"
 
+    @property
+    def dhclient(self) -> Path:
+        # A copy: Debian and Ubuntu confine /usr/sbin/dhclient with AppArmor to its own script and lease files.
+        return self.cache / "dhclient"
+
 
 def number_of(host: str) -> int:
     """h3 -> 3."""

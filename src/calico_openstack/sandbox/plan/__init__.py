@@ -17,7 +17,7 @@ from calico_openstack.sandbox.layout import Layout
 from calico_openstack.sandbox.plan.database import database_stage, template_stages
 from calico_openstack.sandbox.plan.etcd import etcd_stage
 from calico_openstack.sandbox.plan.fabric import fabric_router_stage, peers_stage
-from calico_openstack.sandbox.plan.guests import client_script, guest_stages
+from calico_openstack.sandbox.plan.guests import clients_stage, guest_stages
 from calico_openstack.sandbox.plan.hosts import host_stage
 from calico_openstack.sandbox.plan.keystone import keystone_stage
 from calico_openstack.sandbox.plan.network import network_stages
@@ -41,7 +41,7 @@ class Circumstances:
 
 def plan(spec: Spec, layout: Layout, circumstances: Circumstances) -> Plan:
     secrets, template = circumstances.secrets, circumstances.template
-    stages: list[Stage] = [*network_stages(spec, layout), etcd_stage(layout, secrets), client_script(layout)]
+    stages: list[Stage] = [*network_stages(spec, layout), etcd_stage(layout, secrets), clients_stage(layout)]
     if spec.mode == "light":
         if not circumstances.template_exists:
             stages.append(light_template_stage(template))

@@ -2,7 +2,7 @@
 
 from calico_openstack.sandbox.layout import Layout
 from calico_openstack.sandbox.spec import Spec
-from calico_openstack.sandbox.steps import Boot, Directory, MakeGroups, MakeNetwork, Stage, WaitForAgents, Write
+from calico_openstack.sandbox.steps import Boot, Directory, MakeGroups, MakeNetwork, Run, Stage, WaitForAgents, Write
 
 # udhcpc calls it with bound/renew/deconfig/..., dhclient -6 with BOUND6/REBIND6/EXPIRE6/... in $reason.
 # It never touches resolv.conf: a guest is a network namespace, its /etc is the machine's.
@@ -49,10 +49,14 @@ exit 0
 """
 
 
-def client_script(layout: Layout) -> Stage:
+def clients_stage(layout: Layout) -> Stage:
     return Stage(
-        "guest DHCP script",
-        (Directory(layout.cache, 0o755), Write(layout.guest_script, CLIENT_SCRIPT, 0o755)),
+        "guest DHCP clients",
+        (
+            Directory(layout.cache, 0o755),
+            Write(layout.guest_script, CLIENT_SCRIPT, 0o755),
+            Run(("install", "-m", "755", "/usr/sbin/dhclient", str(layout.dhclient))),
+        ),
     )
 
 
@@ -70,6 +74,6 @@ def guest_stages(spec: Spec) -> list[Stage]:
         ),
     ]
     if spec.guests:
-        needs = ("agents alive", "networks and groups", "guest DHCP script", "fabric router", "BGP peers")
+        needs = ("agents alive", "networks and groups", "guest DHCP clients", "fabric router", "BGP peers")
         stages.append(Stage(f"guests ({len(spec.guests)})", (Boot(spec.guests),), needs))
     return stages
