@@ -174,7 +174,8 @@ def holds(condition: do.Condition) -> bool:
 
 def _http_answers(namespace: str, url: str) -> bool:
     parts = urlsplit(url)
-    connection = NamespaceConnection(namespace, parts.hostname or "", parts.port or 80, timeout=60.0)
+    # Short, so that an interrupt is heard soon: a uWSGI that is loading its application accepts, and answers later.
+    connection = NamespaceConnection(namespace, parts.hostname or "", parts.port or 80, timeout=3.0)
     try:
         connection.request("GET", parts.path or "/")
         return connection.getresponse().status < 500

@@ -23,20 +23,19 @@ def _seconds(value: float) -> str:
 
 
 def guest_table(sandbox: Sandbox, only: str | None = None) -> Table:
-    table = _plain_table(
-        "guest", "host", "IPv4 (DHCP)", "IPv6", "POST→ACTIVE", "→lease", "→v6 address", "→first ping", "tap"
-    )
-    for guest in sandbox.guests:
-        if only in (None, guest.name):
-            times = guest.timings
-            table.add_row(
-                guest.name,
-                guest.host,
-                guest.v4 or "-",
-                guest.v6 or "-",
-                *map(_seconds, (times.active, times.lease, times.address_v6, times.first_ping)),
-                guest.tap,
-            )
+    """Guests with their addresses and times; a time that nobody measured has no column."""
+    guests = [guest for guest in sandbox.guests if only in (None, guest.name)]
+    times = {
+        "POST→ACTIVE": [guest.timings.active for guest in guests],
+        "→lease": [guest.timings.lease for guest in guests],
+        "→first ping": [guest.timings.first_ping for guest in guests],
+        "→v6 address": [guest.timings.address_v6 for guest in guests],
+    }
+    times = {title: values for title, values in times.items() if any(values)}
+    table = _plain_table("guest", "host", "IPv4 (DHCP)", "IPv6", *times, "tap")
+    for number, guest in enumerate(guests):
+        seconds = [_seconds(values[number]) for values in times.values()]
+        table.add_row(guest.name, guest.host, guest.v4 or "-", guest.v6 or "-", *seconds, guest.tap)
     return table
 
 

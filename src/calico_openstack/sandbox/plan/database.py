@@ -114,6 +114,13 @@ def template_stages(layout: Layout, template: Path, secrets: Secrets) -> list[St
                     ("rm", "-rf", *(f"{work}/{name}" for name in ("neutron.conf", "keystone.conf", "keys", "init.sql")))
                 ),
                 Run(("mv", "-T", str(work), str(template))),
+                # Of other versions, and not made just now by another checkout.
+                Run(
+                    (
+                        *("find", str(layout.cache), "-maxdepth", "1", "-name", "mariadb-*", "-mtime", "+0"),
+                        *("!", "-name", f"{template.name}*", "-exec", "rm", "-rf", "{}", "+"),
+                    )
+                ),
             ),
             needs=("database template: Neutron's schema", "database template: Keystone's schema"),
         ),
