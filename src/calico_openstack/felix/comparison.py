@@ -23,7 +23,7 @@ from calico_openstack.felix.kernel.nft import NftTables
 from calico_openstack.felix.kernel.routes import GRACE, RouteKey, Routes
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.ruleset.difference import Actual, difference
-from calico_openstack.felix.ruleset.objects import NftChanges
+from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.taps import Taps
 from calico_openstack.felix.wanted.host import Sysctl, global_sysctls
@@ -50,6 +50,7 @@ class Comparison:
     """
 
     nft: NftChanges
+    nft_wanted: Ruleset
     nft_actual: Actual
     routes: KeyedChanges[RouteKey, Route]
     routes_actual: Mapping[RouteKey, Route]
@@ -113,6 +114,7 @@ def _compare(settings: DataplaneSettings, changes: Changes, connection: NetlinkS
     found_neighbours = Neighbours(connection, is_tap_index).read()
     return Comparison(
         nft=difference(renderer.full(), actual),
+        nft_wanted=renderer.full(),
         nft_actual=actual,
         routes=diff(taps.routes, found_routes),
         routes_actual=found_routes,
@@ -122,7 +124,11 @@ def _compare(settings: DataplaneSettings, changes: Changes, connection: NetlinkS
         interfaces={index: link.name for index, link in links.by_index.items()},
         owners=dict(taps.owners),
         refused=dict(renderer.refused),
-        waiting=tuple(owner for name, owner in sorted(taps.owners.items()) if name not in taps.programmed),
+        waiting=tuple(
+            owner
+            for name, owner in sorted(taps.owners.items())
+            if name not in taps.programmed and owner.key not in renderer.refused
+        ),
     )
 
 

@@ -6,11 +6,12 @@ are one line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from calico_openstack.felix.comparison import Comparison
-from calico_openstack.felix.ruleset.base import BOOT
+from calico_openstack.felix.ruleset.base import BOOT, EGRESS, INET, INGRESS
 from calico_openstack.felix.ruleset.objects import (
     AddChain,
     AddElements,
@@ -24,9 +25,13 @@ from calico_openstack.felix.ruleset.objects import (
     SetRules,
     Table,
 )
+from calico_openstack.felix.ruleset.statements import Verdict
 from calico_openstack.felix.ruleset.text import print_key
+from calico_openstack.felix.wanted.state import WantedEndpoint
 from calico_openstack.netlink.rtnl_routes import Route
+from calico_openstack.policy.words import policy_words
 
+_QUOTED = re.compile(r'"([^"]+)"')
 _SHOWN = 6
 """Elements, or notes of rules, in one line."""
 
@@ -90,22 +95,24 @@ def _finding(comparison: Comparison, operation: Operation) -> Finding:
         case DropTable():
             return Finding(f"remove table {table}", "Felix takes over" if operation.table == BOOT else "made anew")
         case AddSet(_, spec):
-            return Finding(f"make set {table} {spec.name}", "it is not there")
+            return Finding(f"make set {table} {spec.name}", f"it is not there{_users(comparison, spec.name)}")
         case DropSet(_, name):
             return Finding(f"remove set {table} {name}", "no rule of Felix asks it")
         case AddChain(_, name):
-            return Finding(f"make chain {table} {name}", "it is not there")
+            return Finding(f"make chain {table} {name}", f"it is not there{_users(comparison, name)}")
         case DropChain(_, name):
             return Finding(f"remove chain {table} {name}", "it is none of Felix's")
         case SetRules(_, chain, _, fresh):
             why = "the chain is new" if fresh else _rules(comparison, operation)
-            return Finding(f"write the {len(operation.rules)} rules of chain {table} {chain}", why)
+            what = f"write the {len(operation.rules)} rules of chain {table} {chain}"
+            return Finding(what, why + _users(comparison, chain))
         case AddElements(_, spec, elements):
             keys = [print_key(spec, key) for key, _ in elements]
-            return Finding(f"add to {table} {spec.name}: {_few(keys)}", f"missing{_for(comparison, keys)}")
+            return Finding(f"add to {table} {spec.name}: {_few(keys)}", f"missing{_for(comparison, spec.name, keys)}")
         case DropElements(_, spec, gone):
             keys = [print_key(spec, key) for key in gone]
-            return Finding(f"take from {table} {spec.name}: {_few(keys)}", "Felix wants none such, or another value")
+            why = f"Felix wants none such, or another value{_users(comparison, spec.name)}"
+            return Finding(f"take from {table} {spec.name}: {_few(keys)}", why)
 
 
 def _rules(comparison: Comparison, operation: SetRules) -> str:
@@ -171,10 +178,39 @@ def _owner(comparison: Comparison, ifindex: int) -> str:
     return f", for port {owner.key.endpoint}" if owner else ""
 
 
-def _for(comparison: Comparison, keys: list[str]) -> str:
-    """Whose taps the elements name."""
-    ports = [o.key.endpoint for name, o in comparison.owners.items() if any(f'"{name}"' in key for key in keys)]
-    return f", for port {_few(ports)}" if ports else ""
+def _for(comparison: Comparison, name: str, keys: list[str]) -> str:
+    """Whose taps the elements name; else whose policies the set belongs to."""
+    taps = dict.fromkeys(tap for key in keys for tap in _QUOTED.findall(key))
+    ports = [comparison.owners[tap].key.endpoint for tap in taps if tap in comparison.owners]
+    return f", for port {_few(ports)}" if ports else _users(comparison, name)
+
+
+def _users(comparison: Comparison, name: str) -> str:
+    """Whose policies a chain, or a set of such a chain, stands for. Many endpoints may share one."""
+    wanted = comparison.nft_wanted[INET]
+    for spec in (INGRESS, EGRESS):
+        users = [
+            owner
+            for tap, verdict in ((_tap(key), verdict) for key, verdict in wanted.sets[spec.name].elements.items())
+            if isinstance(verdict, Verdict)
+            and verdict.chain
+            and (name == verdict.chain or name.startswith(f"{verdict.chain}-"))
+            and (owner := comparison.owners.get(tap)) is not None
+        ]
+        if users:
+            ports = _few(user.key.endpoint for user in users)
+            return f", {spec.name} of port {ports} by {_policies(users[0], spec.name)}"
+    return ""
+
+
+def _tap(key: object) -> str:
+    return key.rstrip(b"\0").decode() if isinstance(key, bytes) else ""
+
+
+def _policies(owner: WantedEndpoint, direction: str) -> str:
+    keys = [key for tier in owner.tiers for key in (tier.ingress if direction == "ingress" else tier.egress)]
+    words = [policy_words(key, {}) for key in keys] + [policy_words(profile, {}) for profile in owner.profiles]
+    return _few(words) or "no policy"
 
 
 def _few(words: Iterable[str]) -> str:

@@ -93,9 +93,8 @@ def as_lines(thought: Thought, comparison: Comparison) -> Iterator[str]:
     """For people."""
     total = sum(comparison.counts().values())
     host = thought.settings.felix_hostname
-    yield f"host {host}: {len(comparison.owners)} endpoints; " + (
-        f"{total} operations to do" if total else "nothing to do"
-    )
+    endpoints, work = _counted(len(comparison.owners), "endpoint"), _counted(total, "operation")
+    yield f"host {host}: {endpoints}; {f'{work} to do' if total else 'nothing to do'}"
     if thought.frozen is not None:
         yield f"Felix waits and does none of it: {thought.frozen}"
     for target, found in findings(comparison).items():
@@ -117,3 +116,7 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
         yield title
         for line in lines:
             yield f"  {line}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
