@@ -19,9 +19,11 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from calico_openstack.bgp import node_record, secrets, swap
+from calico_openstack.bgp.addresses import found_address
 from calico_openstack.bgp.bird import Bird, BirdAway, Refused
 from calico_openstack.bgp.guard import Guard
 from calico_openstack.bgp.plane import Plane
@@ -52,6 +54,8 @@ AGAIN = 60.0
 AWAY_POLL = 1.0
 UNSETTLED_POLL = 2.0
 NODE_RETRY = 5.0
+ADDRESS_RETRY = 10.0
+"""Seconds after which a host that had no default route yet is asked again for its address."""
 
 
 class Agent:
@@ -114,11 +118,16 @@ class Agent:
     async def _keep_node(self) -> None:
         """The own record as the settings say, also after somebody changed or deleted it."""
         uid = str(uuid.uuid4())
+        own = self._settings.own
         while True:
-            await self._node_changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ADDRESS_RETRY if own.nowhere and self._in_sync else None):
+                    await self._node_changed.wait()
             self._node_changed.clear()
+            if own.nowhere:
+                own = replace(own, found4=found_address(4), found6=found_address(6))
             try:
-                if await node_record.ensure(self._client, self._settings.own, uid, _now()):
+                if await node_record.ensure(self._client, own, uid, _now()):
                     log.info("node.written", node=self._host)
                 self._node_problem = None
             except EtcdError as error:

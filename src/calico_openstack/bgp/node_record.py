@@ -23,7 +23,10 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class OwnNode:
-    """What the settings file says of this host, and (`found*`) what was found out. Addresses as CIDR or IP text."""
+    """What the settings file says of this host, and (`found*`) what was found out. Addresses as CIDR or IP text.
+
+    `detect`: an address may be found out, also later.
+    """
 
     name: str
     ipv4: str | None = None
@@ -33,6 +36,12 @@ class OwnNode:
     labels: dict[str, str] = field(default_factory=dict)
     found4: str | None = None
     found6: str | None = None
+    detect: bool = False
+
+    @property
+    def nowhere(self) -> bool:
+        """No address is known, and one may be looked for: the network was not up yet when the agent started."""
+        return self.detect and not (self.ipv4 or self.ipv6 or self.found4 or self.found6)
 
 
 def wanted(existing: bytes | None, own: OwnNode, uid: str, now: str) -> bytes | None:

@@ -112,6 +112,9 @@ def speaker(cluster: Cluster, host: str, secrets: Mapping[SecretRef, str] | None
     blocked = obstacle(cluster, host)
     if blocked is not None:
         problems.append(blocked)
+    elif node is not None and node.ipv4 is None and node.ipv6 is None:
+        cure = "set ipv4_address or ipv6_address in the agent's settings, or give the host a default route"
+        problems.append(Problem(f"Node/{host}", "has no BGP address, so this host has no sessions", cure))
     node = node or Node(name=host)
     default = cluster.configurations.get("default", BgpConfiguration(name="default"))
     own = cluster.configurations.get(f"node.{host}", BgpConfiguration(name=f"node.{host}"))

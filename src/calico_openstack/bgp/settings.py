@@ -90,6 +90,7 @@ def _own_node(file: IniFile, host: str) -> OwnNode:
         labels=_labels(file),
         found4=found_address(4) if detect and not addresses[4] else None,
         found6=found_address(6) if detect and not addresses[6] else None,
+        detect=detect,
     )
 
 

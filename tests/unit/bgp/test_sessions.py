@@ -269,3 +269,14 @@ def test_a_node_without_ipv4_still_has_a_router_id_of_its_own() -> None:
 def test_session_names_are_upstreams() -> None:
     assert session_name("Mesh", host_net("192.0.2.1"), None) == "Mesh_192_0_2_1"
     assert session_name("Global", host_net("2001:db8::1"), 1790) == "Global_2001_db8__1_port_1790"
+
+
+def test_a_host_without_an_address_says_why_it_has_no_sessions(cluster_of: Any, nodes: Any) -> None:
+    documents = nodes() | {"Node/h1": {"spec": {"bgp": {}}}}
+
+    wish = speaker(cluster_of(documents), "h1")
+
+    assert wish.sessions == ()
+    assert [(problem.subject, problem.reason) for problem in wish.problems] == [
+        ("Node/h1", "has no BGP address, so this host has no sessions")
+    ]
