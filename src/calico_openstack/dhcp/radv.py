@@ -88,12 +88,15 @@ class RouterAdvertiser:
         if old is not None:
             old[1].close()
             del self._members[tap]
-        member = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:
-            group = _ALL_ROUTERS + struct.pack("@i", link.ifindex)
-            member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+            member = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            try:
+                group = _ALL_ROUTERS + struct.pack("@i", link.ifindex)
+                member.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+            except OSError:
+                member.close()
+                raise
         except OSError as error:
-            member.close()
             if error.errno not in _GONE:
                 log.warning("radv.not_listening", tap=tap, reason=str(error), cure="guests wait for the periodic RA")
             return False
