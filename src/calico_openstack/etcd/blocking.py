@@ -2,7 +2,8 @@
 
 Safe to share between threads, and to make before a fork: nothing is connected until the first call, and what is
 connected belongs to the process id that connected it (uWSGI and neutron fork their workers after loading the
-drivers; a gRPC channel does not survive a fork). It starts no thread of its own except those gRPC needs.
+drivers; a gRPC channel does not survive a fork). Its only threads are those that gRPC needs, and a timer while a watch
+is being opened.
 
 What each call does, raises and promises is written once, in `calls`.
 """
