@@ -41,6 +41,15 @@ def enter_command(layout: Layout, namespace: str, place: str, command: tuple[str
     return ["ip", "netns", "exec", namespace, *command]
 
 
+def shell_settings(layout: Layout, place: str) -> str:
+    """What bash reads first in a place: a prompt that says where one is, and a birdc that finds its BIRD."""
+    lines = [f"PS1='[{layout.name}:{place}] # '"]
+    socket = layout.place(place) / "bird" / "bird.ctl"
+    if socket.exists():
+        lines.append(f'birdc() {{ command birdc -s {socket} "$@"; }}')
+    return "\n".join(lines) + "\n"
+
+
 def next_commands(name: str, guest: str | None = None) -> str:
     """What a newcomer may want to try on a sandbox that is up."""
     which = "" if name == "calico" else f" --name {name}"

@@ -9,14 +9,14 @@ from typing import Any
 import click
 from rich.console import Console
 
-from calico_openstack.sandbox.client import enter_command, next_commands, place_environment
+from calico_openstack.sandbox.client import enter_command, next_commands, place_environment, shell_settings
 from calico_openstack.sandbox.plan.programs import program
 from calico_openstack.sandbox.progress import Shown, make_console
 from calico_openstack.sandbox.report import guest_table, status_report
 from calico_openstack.sandbox.sandbox import Sandbox
 from calico_openstack.sandbox.spec import Guest, Spec, SpecError, spread
 from calico_openstack.sandbox.spec_file import read_spec
-from calico_openstack.sandbox.state import SandboxError, names
+from calico_openstack.sandbox.state import SandboxError, names, write_whole
 from calico_openstack.sandbox.steps import describe
 
 
@@ -162,8 +162,10 @@ def shell(name: str, place: str) -> None:
     """Open a shell in a guest, on a host (h1), the controller (ctl) or the fabric router (fabric)."""
     need_root()
     opened = Sandbox.open(name)
-    os.environ["PS1"] = f"[{name}:{place}] # "
-    become(opened, place, ("bash", "--norc", "-i"))
+    rc = opened.layout.directory / "shells" / place
+    opened.namespace(place)  # before anything is written for a place that there is not
+    write_whole(rc, shell_settings(opened.layout, place))
+    become(opened, place, ("bash", "--rcfile", str(rc), "-i"))
 
 
 def become(opened: Sandbox, place: str, command: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.root
 
 
 def on_the_machine(sandbox: Sandbox) -> dict[str, list[str]]:
-    """What there is of a sandbox outside its namespaces. Others work on this machine too, so only ours is looked for."""
+    """What there is of a sandbox outside its namespaces; only ours, since others work on this machine too."""
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout.splitlines()
     sockets = subprocess.run(["ss", "-Hltnup"], capture_output=True, text=True, check=True).stdout.splitlines()
     pids = {process.pid for process in processes_of(sandbox.layout)}
