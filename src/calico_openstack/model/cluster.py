@@ -8,7 +8,7 @@ import msgspec
 
 from calico_openstack.model.documents import PlainDoc
 from calico_openstack.model.net import Net, parse_net
-from calico_openstack.model.reading import decode
+from calico_openstack.model.reading import decode, texts
 from calico_openstack.model.selector import Selector, parse
 
 CONFIG_ANNOTATION = "config.projectcalico.org/"
@@ -64,7 +64,7 @@ def read_felix_configuration(name: str, value: bytes) -> FelixConfiguration:
     selector = fields.pop("nodeSelector", None)
     if selector is not None and not isinstance(selector, str):
         raise ValueError("nodeSelector: a selector text is expected")
-    annotations = document.metadata.annotations or {}
+    annotations = texts(document.metadata.annotations)
     return FelixConfiguration(
         name=name,
         node_selector=parse(selector) if selector else None,

@@ -22,12 +22,16 @@ class _Doc(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=Tr
 
 
 class Metadata(_Doc, rename="camel", frozen=True):
+    """A null where a text belongs is an empty text, as Go reads it: upstream's driver copies what Keystone says, and a
+    project need not have a parent.
+    """
+
     name: str = ""
     namespace: str = ""
     uid: str | None = None
     creation_timestamp: str | None = None
-    labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
+    labels: dict[str, str | None] | None = None
+    annotations: dict[str, str | None] | None = None
 
 
 class NatDoc(_Doc, frozen=True):
@@ -43,7 +47,7 @@ class EndpointPortDoc(_Doc, frozen=True):
 
 class EndpointSpec(_Doc, frozen=True):
     interface: str = msgspec.field(default="", name="interfaceName")
-    mac: str = ""
+    mac: str | None = None
     networks: list[str] | None = msgspec.field(default=None, name="ipNetworks")
     allowed: list[str] | None = msgspec.field(default=None, name="allowedIps")
     nats: list[NatDoc] | None = msgspec.field(default=None, name="ipNATs")
@@ -123,7 +127,7 @@ class PolicyDoc(_Doc, frozen=True):
 
 
 class ProfileSpec(_Doc, rename="camel", frozen=True):
-    labels_to_apply: dict[str, str] | None = None
+    labels_to_apply: dict[str, str | None] | None = None
     ingress: list[msgspec.Raw] | None = None
     egress: list[msgspec.Raw] | None = None
 

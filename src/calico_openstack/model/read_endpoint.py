@@ -12,7 +12,7 @@ from calico_openstack.model.documents import EndpointDoc, HostEndpointDoc, NatDo
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration, Nat
 from calico_openstack.model.names import ORCHESTRATOR, parse_endpoint_name
 from calico_openstack.model.net import Net, host_net
-from calico_openstack.model.reading import decode, interface_name, labels, mac_address, named_ports, nets
+from calico_openstack.model.reading import decode, interface_name, labels, mac_address, named_ports, nets, texts
 
 NETWORK_ID = "openstack.projectcalico.org/network-id"
 FQDN = "openstack.projectcalico.org/fqdn"
@@ -26,7 +26,7 @@ def read_endpoint(namespace: str, name: str, value: bytes) -> Endpoint:
     addresses = nets(spec.networks, "ipNetworks")
     if not addresses:
         raise ValueError("ipNetworks is empty: an endpoint without an address is not programmed")
-    annotations = document.metadata.annotations or {}
+    annotations = texts(document.metadata.annotations)
     return Endpoint(
         key=key,
         interface=interface_name(spec.interface),
@@ -41,8 +41,8 @@ def read_endpoint(namespace: str, name: str, value: bytes) -> Endpoint:
         ports=named_ports(spec.ports),
         spoof=nets(spec.spoof, "allowSpoofedSourcePrefixes"),
         qos=spec.qos,
-        network_id=annotations.get(NETWORK_ID),
-        fqdn=annotations.get(FQDN),
+        network_id=annotations.get(NETWORK_ID) or None,
+        fqdn=annotations.get(FQDN) or None,
     )
 
 

@@ -32,7 +32,7 @@ from calico_openstack.model.read_rule import (
     namespace_scope,
     read_rule,
 )
-from calico_openstack.model.reading import decode, labels
+from calico_openstack.model.reading import decode, labels, texts
 from calico_openstack.model.selector import Equals, Selector, conjunction, parse
 from calico_openstack.model.selector.rewrite import with_label_prefix
 
@@ -152,7 +152,7 @@ def _order(order: float | None) -> float:
 
 def read_profile(name: str, value: bytes) -> Profile:
     spec = decode(value, ProfileDoc).spec
-    applied = dict(spec.labels_to_apply or {})
+    applied = texts(spec.labels_to_apply)
     try:
         # Selectors in profile rules are not restricted to a namespace.
         return Profile(

@@ -48,7 +48,12 @@ def nets(texts: Iterable[str] | None, field: str) -> tuple[Net, ...]:
     return tuple(found)
 
 
-def labels(stored: dict[str, str] | None) -> dict[str, str]:
+def texts(stored: dict[str, str | None] | None) -> dict[str, str]:
+    """A stored map of texts, null read as Go does: the key is there, its text is empty."""
+    return {key: value or "" for key, value in (stored or {}).items()}
+
+
+def labels(stored: dict[str, str | None] | None) -> dict[str, str]:
     """Labels as they are matched, without reserved keys. Equal labels may be one dict: nobody may change it.
 
     Ports of one project, network and group have the same labels, and a cloud has a hundred thousand ports.
@@ -57,9 +62,9 @@ def labels(stored: dict[str, str] | None) -> dict[str, str]:
 
 
 @lru_cache(maxsize=16384)
-def _shared_labels(items: tuple[tuple[str, str], ...]) -> dict[str, str]:
+def _shared_labels(items: tuple[tuple[str, str | None], ...]) -> dict[str, str]:
     intern = sys.intern
-    return {intern(key): intern(value) for key, value in items if not key.startswith(RESERVED_LABELS)}
+    return {intern(key): intern(value or "") for key, value in items if not key.startswith(RESERVED_LABELS)}
 
 
 def protocol(value: int | str, field: str) -> int:

@@ -118,6 +118,27 @@ def test_an_endpoint_with_anything_wrong_is_absent_and_the_reason_names_it(chang
     assert found.stand_in is None
 
 
+def test_a_null_where_a_text_belongs_is_an_empty_text() -> None:
+    # The parent of a project that has none; upstream's driver copies it, and Go reads it so.
+    parent, fqdn = "projectcalico.org/openstack-project-parent-id", "openstack.projectcalico.org/fqdn"
+
+    value: Endpoint = accepted(
+        stored(
+            "WorkloadEndpoint",
+            NAME,
+            {**ENDPOINT_SPEC, "mac": None},
+            "openstack",
+            labels={"env": "dev", parent: None},
+            annotations={fqdn: None},
+        )
+    )
+    profile: Profile = accepted(stored("Profile", "dev", {"labelsToApply": {"team": None}}))
+
+    assert value.labels == {"env": "dev", parent: ""}
+    assert (value.mac, value.fqdn) == (None, None)
+    assert profile.labels_to_apply == {"team": ""}
+
+
 def test_bad_floating_ips_and_nameless_ports_alone_are_left_out() -> None:
     nats = [
         {"internalIP": "bad", "externalIP": "172.24.4.1"},
