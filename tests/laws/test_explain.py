@@ -1,12 +1,14 @@
-"""Law "explain": the explanation of a flow says what the policies say of the whole cloud, and always has words for it."""
+"""Law "explain": an explanation says of a flow what the policies of the whole cloud say, and always finds words."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico_openstack.policy.explanation import Flow, HostView, explain
+from calico_openstack.policy.explanation import Flow, HostView, explain, holders
 from calico_openstack.policy.known import known
 from calico_openstack.policy.parties import Party, Unanswerable
 from calico_openstack.policy.report import headline, side_facts
+from calico_openstack.policy.state import Packet
+from calico_openstack.policy.verdict import Direction, verdict
 from calico_openstack.testing import clouds
 from calico_openstack.testing.connectivity import may_reach
 from calico_openstack.testing.oracle import state_of
@@ -44,3 +46,19 @@ def test_an_explanation_agrees_with_the_verdicts_over_everything(
                 facts = side_facts(side, cloud.groups)
                 assert side.allowed or facts["why"]
                 assert all(near.misses for near in side.near)
+
+
+@given(
+    st.lists(clouds.documents, max_size=10),
+    clouds.endpoints(),
+    st.lists(clouds.packets(), min_size=1, max_size=8),
+    st.sampled_from(("ingress", "egress")),
+)
+def test_who_has_neither_address_makes_no_difference(
+    documents: list[tuple[str, bytes]], local: tuple[str, bytes], packets: list[Packet], direction: Direction
+) -> None:
+    state = state_of(dict([*documents, local]))
+    for endpoint in state.endpoints.values():
+        for packet in packets:
+            narrowed = holders(state, packet)
+            assert verdict(narrowed, endpoint, direction, packet) == verdict(state, endpoint, direction, packet)

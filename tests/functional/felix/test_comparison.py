@@ -130,3 +130,15 @@ def test_an_endpoint_that_claims_an_interface_of_the_hosts_own_is_refused(namesp
     )
 
     assert "'eth0' begins with none of tap" in compare(SETTINGS, wanted(bad)).refused[bad.key]
+
+
+def test_routes_of_others_are_left_alone_where_the_settings_say_so(namespace: None) -> None:
+    tap("a")
+    changes = wanted(endpoint("a", "10.0.0.1"))
+    stepped(changes)
+    ip("route", "add", "10.99.0.1/32", "dev", "tapa", "proto", "99")
+
+    settings = DataplaneSettings(remove_external_routes=False)
+
+    assert texts(compare(SETTINGS, changes))["routes"].startswith("remove route 10.99.0.1/32")
+    assert not compare(settings, changes)

@@ -149,6 +149,26 @@ def test_a_foreign_source_address_is_spoofing() -> None:
     assert egress["would"] == f"openstack port set --allowed-address ip-address=10.65.0.77 {A}"
 
 
+def test_an_endpoint_that_may_spoof_may_where_its_host_lets_it() -> None:
+    may = port("cccc", "10.65.0.3/32", groups=(ADMIN,), allowSpoofedSourcePrefixes=["10.99.0.0/16"])
+
+    assert ask("cccc@10.99.0.1", "192.0.2.1", SSH, may, view=HostView(spoofing=True)).allowed
+    assert not ask("cccc@10.98.0.1", "192.0.2.1", SSH, may, view=HostView(spoofing=True)).allowed
+
+
+def test_members_of_network_sets_and_host_endpoints_are_peers_like_any() -> None:
+    peers = [
+        document("GlobalNetworkSet", "office", "", {"nets": ["192.0.2.0/24"]}, labels={"zone": "office"}),
+        document("HostEndpoint", "h", "", {"node": "h", "expectedIPs": ["192.0.3.1"]}, labels={"zone": "office"}),
+    ]
+    spec = {"selector": "all()", "ingress": [{"action": "Allow", "source": {"selector": "zone == 'office'"}}]}
+    policy = document("GlobalNetworkPolicy", "from-office", "", spec)
+
+    assert ask("192.0.2.7", B, HTTP, policy, *peers).allowed
+    assert ask("192.0.3.1", B, HTTP, policy, *peers).allowed
+    assert not ask("192.0.4.1", B, HTTP, policy, *peers).allowed
+
+
 def test_what_a_host_refuses_is_denied_with_its_reason() -> None:
     answer = ask(A, B, SSH, view=HostView(forbids=lambda packet: "never that"))
     key = answer.source.key
