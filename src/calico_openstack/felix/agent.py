@@ -41,7 +41,6 @@ log = get_logger("felix")
 
 COALESCE = 0.01
 HEARTBEAT = 10.0
-_SLICE = 500
 _PART = "dataplane"
 
 
@@ -82,13 +81,10 @@ class Felix:
                 await tasks.forever()
 
     async def _follow(self) -> None:
-        """Take in the datastore; large batches in slices, so that the loop stays responsive."""
+        """Take in the datastore."""
         mirror = AsyncMirror(self._client, RESOURCES)
         async for batch in mirror.batches():
-            changed = False
-            for start in range(0, len(batch.events), _SLICE):
-                changed |= self._store.take(batch.events[start : start + _SLICE])
-                await asyncio.sleep(0)
+            changed = await self._store.take_batch(batch.events)
             if changed or not self._in_sync.is_set():
                 self._resolve_settings()
             if self._health.signal("store-in-sync"):
@@ -125,7 +121,7 @@ class Felix:
         resyncs = Resyncs(time.monotonic())
         while True:
             self._wake.clear()
-            changes = Changes() if self._frozen() else self._graph.flush()
+            changes = Changes() if self._frozen() else self._store.news()
             due = resyncs.due(self.settings, time.monotonic())
             step = partial(_step, dataplane, self._dataplane_settings(), changes, due)
             self._after(changes, await loop.run_in_executor(thread, step))

@@ -7,12 +7,14 @@ of a port for an error, so it gets "down" and never nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.etcd.values import Event
 from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.felix.calc.inputs import KINDS, feed, workload_endpoint_key
+from calico_openstack.felix.wanted.state import Changes
 from calico_openstack.model.bgp import Node
 from calico_openstack.model.cluster import ClusterInformation, FelixConfiguration
 from calico_openstack.model.endpoint import EndpointKey
@@ -20,6 +22,8 @@ from calico_openstack.model.intake import Absent, read
 from calico_openstack.model.keys import ResourceKey, parse_key
 
 log = get_logger("felix.datastore")
+
+_SLICE = 500
 
 
 class Datastore:
@@ -32,6 +36,7 @@ class Datastore:
         self.configurations: dict[str, FelixConfiguration] = {}
         self.node_labels: dict[str, str] = {}
         self._cluster: ClusterInformation | None = None
+        self._taking = False
 
     @property
     def not_ready(self) -> str | None:
@@ -42,8 +47,28 @@ class Datastore:
             return "ClusterInformation 'default' says datastoreReady: false"
         return None
 
+    async def take_batch(self, events: Sequence[Event]) -> bool:
+        """Take in a batch in slices, so that the loop stays responsive; True if settings may be others by it.
+
+        Meanwhile `news` has nothing to say: half a batch is a state that never was in etcd, and could let pass what
+        neither the old policy nor the new one allows.
+        """
+        settings = False
+        self._taking = True
+        try:
+            for start in range(0, len(events), _SLICE):
+                settings |= self.take(events[start : start + _SLICE])
+                await asyncio.sleep(0)
+        finally:
+            self._taking = False
+        return settings
+
+    def news(self) -> Changes:
+        """What the host should have otherwise than when this was asked last; nothing in the middle of a batch."""
+        return Changes() if self._taking else self.graph.flush()
+
     def take(self, events: Iterable[Event]) -> bool:
-        """Take in changes; True if settings may be others by it."""
+        """Take in changes at once; True if settings may be others by it."""
         settings = False
         for event in events:
             key = parse_key(event.key)

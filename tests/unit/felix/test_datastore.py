@@ -1,0 +1,41 @@
+"""How documents are taken in."""
+
+import asyncio
+import json
+
+from calico_openstack.etcd.values import Event
+from calico_openstack.felix.calc.graph import Graph
+from calico_openstack.felix.datastore import Datastore
+from calico_openstack.felix.wanted.state import Changes
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.keys import ResourceKey
+from calico_openstack.model.names import endpoint_name
+
+MANY = 2000
+
+
+def endpoint(number: int) -> Event:
+    name = endpoint_name(EndpointKey("openstack", "compute-01", "openstack", "vm", f"port{number}"))
+    document = {
+        "metadata": {"name": name},
+        "spec": {"interfaceName": f"tap{number}", "ipNetworks": [f"10.{number >> 8}.{number & 255}.1/32"]},
+    }
+    path = ResourceKey("WorkloadEndpoint", name, "openstack").path
+    return Event(path, json.dumps(document).encode(), mod_revision=number + 1)
+
+
+def test_half_a_large_batch_is_not_told() -> None:
+    store = Datastore(Graph("compute-01"))
+    told: list[Changes] = []
+
+    async def take_in() -> None:
+        taking = asyncio.create_task(store.take_batch([endpoint(number) for number in range(MANY)]))
+        while not taking.done():
+            told.append(store.news())
+            await asyncio.sleep(0)
+        told.append(store.news())
+
+    asyncio.run(take_in())
+
+    assert len(told) > 3, "the batch was taken in without a pause"
+    assert [len(changes.endpoints) for changes in told if changes] == [MANY]
