@@ -6,6 +6,7 @@ readers, and prints the difference instead of applying it. To be run on a comput
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -60,10 +61,9 @@ def command(text: bool, config_file: str) -> None:
         comparison = compare(dataplane_settings(thought.settings, rp_filter), thought.changes)
     except (connection.SettingsError, connection.EtcdError) as error:
         connection.fail(error)
-    except PermissionError as error:
-        connection.fail(f"cannot read nf_tables: {error.strerror}; run it as root")
     except OSError as error:
-        connection.fail(f"cannot read the kernel's state: {error}")
+        cure = "; run it as root" if error.errno in (errno.EPERM, errno.EACCES) else ""
+        connection.fail(f"cannot read the kernel's state: {error}{cure}")
     if text:
         click.echo(print_changes(comparison.nft), nl=False)
     else:

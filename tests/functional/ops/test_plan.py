@@ -1,6 +1,7 @@
 """`calico-openstack plan` beside a real Felix, on a compute host in a namespace."""
 
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -93,3 +94,16 @@ def test_no_answer_is_status_2(host: Host, verb: Plan) -> None:
     assert (wrong.returncode, missing.returncode) == (2, 2)
     assert "InterfacePrefix" in wrong.stderr
     assert "/nonexistent" in missing.stderr
+
+
+def test_who_is_not_root_is_told_so(host: Host) -> None:
+    code = "from calico_openstack.ops.main import main; main(['plan'])"
+    environment = {"FELIX_ETCDENDPOINTS": host.etcd.endpoint, "HOME": "/"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd="/", user=65534, group=65534, extra_groups=[],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "run it as root" in done.stderr

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 from calico_openstack.ops import main
@@ -46,3 +47,17 @@ def test_an_unknown_verb_is_refused() -> None:
 
     assert result.exit_code == 2
     assert "No such command" in result.output
+
+
+@pytest.mark.parametrize("verb", ["explain", "plan"])
+def test_a_compute_hosts_verbs_need_nothing_but_its_extra(verb: str) -> None:
+    foreign = ("neutron", "neutron_lib", "oslo_config", "yaml", "rich", "openstack", "hypothesis")
+    code = (
+        f"import sys\nfor name in {foreign!r}: sys.modules[name] = None\n"
+        "from click.testing import CliRunner\nfrom calico_openstack.ops.main import main\n"
+        f"print(CliRunner().invoke(main, [{verb!r}, '--help']).exit_code)"
+    )
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == "0"
