@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from calico_openstack.felix.comparison import Comparison, compare
-from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
+from calico_openstack.felix.dataplane import TARGETS, Dataplane, DataplaneSettings, Report
 from calico_openstack.felix.plan import findings
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey
@@ -78,6 +78,8 @@ def test_what_is_foretold_is_what_a_step_does(namespace: None) -> None:
     report = stepped(changes)
     assert foretold.counts() == {name: report.operations[name] for name in foretold.counts()}
     assert all(foretold.counts().values())
+    # A new target of the dataplane belongs here, too; flows end by changes, not by what is.
+    assert {*foretold.counts(), "flows"} == set(TARGETS)
     assert not compare(SETTINGS, changes)
 
 
