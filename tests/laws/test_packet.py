@@ -13,8 +13,9 @@ import os
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from calico_openstack.felix.ruleset import meaning, objects, walk
+from calico_openstack.felix.ruleset import meaning, objects, statements, walk
 from calico_openstack.felix.ruleset.difference import as_read, difference
+from calico_openstack.felix.ruleset.limits import code_point
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.wanted.state import (
@@ -26,11 +27,12 @@ from calico_openstack.felix.wanted.state import (
     WantedEndpoint,
     WantedMatch,
     WantedPolicy,
+    WantedPool,
     WantedProfile,
     WantedRule,
     WantedTier,
 )
-from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.endpoint import EndpointKey, QosControls
 from calico_openstack.model.net import Net, host_net, parse_net
 from calico_openstack.model.policy import Icmp, PolicyKey, PortRange
 
@@ -53,6 +55,7 @@ ADDRESS_SETS = [SetId("s:one"), SetId("s:two")]
 PORT_SETS = [SetId("n:web"), SetId("n:ssh")]
 POLICIES = [PolicyKey("NetworkPolicy", "openstack", f"sg{n}") for n in range(4)]
 PROFILES = ["p0", "p1"]
+POOLS = {f"pool{number}": net for number, net in enumerate(NETS[6:])}
 
 
 def some(values: list, most: int = 2) -> st.SearchStrategy[tuple]:
@@ -130,9 +133,23 @@ port_members = st.builds(
 )
 
 
+qos_controls = st.builds(
+    QosControls,
+    ingress_packet_rate=st.sampled_from([0, 0, 1000, 10000]),
+    egress_packet_rate=st.sampled_from([0, 0, 1000]),
+    egress_packet_burst=st.sampled_from([0, 7]),
+    ingress_max_connections=st.sampled_from([0, 0, 1, 5]),
+    egress_max_connections=st.sampled_from([0, 0, 1, 5]),
+    dscp=st.sampled_from([None, None, 46, 0, "af11", "nonsense"]),
+)
+pools = st.dictionaries(st.sampled_from(sorted(POOLS)), st.booleans(), max_size=3).map(
+    lambda nat: {name: WantedPool(cidr=POOLS[name], nat_outgoing=outgoing) for name, outgoing in nat.items()}
+)
+
+
 @st.composite
 def states(draw: st.DrawFn) -> Wanted:
-    wanted = Wanted()
+    wanted = Wanted(pools=draw(seldom(pools, {})))
     for set_id in ADDRESS_SETS:
         wanted.sets[set_id] = draw(st.sets(st.sampled_from(NETS), max_size=5))
     for set_id in PORT_SETS:
@@ -163,6 +180,7 @@ def states(draw: st.DrawFn) -> Wanted:
             allowed_pairs=draw(seldom(some(NETS[6:8], 1))),
             tiers=draw(tiers),
             profiles=draw(some(PROFILES)),
+            qos=draw(seldom(qos_controls, None)),
         )
     return wanted
 
@@ -178,6 +196,89 @@ flows = st.one_of(
     st.tuples(st.sampled_from([1, 58]), st.none(), st.tuples(st.sampled_from([0, 8, 128]), st.sampled_from([0, 1]))),
     st.tuples(st.just(47), st.none(), st.none()),
 )
+
+
+@st.composite
+def open_states(draw: st.DrawFn) -> Wanted:
+    """All is allowed, so that only limits, marks and translations tell."""
+    policy = WantedPolicy(key=POLICIES[0], ingress=(OPEN,), egress=(OPEN,))
+    wanted = Wanted(policies={policy.key: policy}, pools=draw(pools))
+    for number in (1, 2, 3):
+        key = EndpointKey("openstack", "here", "openstack", f"vm{number}", f"port{number}")
+        wanted.endpoints[key] = WantedEndpoint(
+            key=key,
+            interface=f"tap{number}",
+            mac=mac_of(number),
+            addresses=(HOSTS[number - 1], HOSTS[number + 2]),
+            tiers=(WantedTier(name="default", ingress=(policy.key,), egress=(policy.key,)),),
+            qos=draw(st.one_of(st.none(), qos_controls)),
+        )
+    return wanted
+
+
+OPEN = WantedRule(action="allow")
+OUTSIDE = {4: host_net("203.0.113.9"), 6: host_net("2001:db9::9")}
+LINES = [
+    (HOSTS.index(source), source, destination)
+    for source in HOSTS
+    for destination in (*HOSTS, OUTSIDE[source.version])
+    if source.version == destination.version and source != destination
+]
+
+
+@RELAXED
+@given(open_states(), st.sampled_from([6, 17]), st.booleans(), st.sampled_from([0, 1, 4, 5]))
+def test_limits_hold_their_own_endpoint_and_nobody_else(
+    wanted: Wanted, protocol: int, tokens: bool, connections: int
+) -> None:
+    ruleset = rendered(wanted)
+    by_address = {net: endpoint for endpoint in wanted.endpoints.values() for net in endpoint.addresses}
+    for index, source, destination in LINES:
+        sender, receiver = by_address[source], by_address.get(destination)
+        start = walk.packet(
+            source,
+            destination,
+            protocol,
+            ports=(1024, 80),
+            source_mac=mac_of(index % 3 + 1),
+            in_interface=sender.interface,
+            out_interface=receiver.interface if receiver else "eth0",
+        )
+        for state in (statements.NEW, statements.ESTABLISHED):
+            packet = dataclasses.replace(start, state=state, tokens=tokens, connections=connections)
+            others = connections if state == statements.NEW else 0
+            held = meaning.spent(sender, "egress", protocol, tokens, others) or (
+                receiver is not None and meaning.spent(receiver, "ingress", protocol, tokens, others)
+            )
+
+            assert (walk.forwarded(ruleset, packet).result == "drop") == held
+
+
+@RELAXED
+@given(open_states())
+def test_what_leaves_the_cloud_is_marked_and_translated_and_nothing_else(wanted: Wanted) -> None:
+    ruleset = rendered(wanted)
+    by_address = {net: endpoint for endpoint in wanted.endpoints.values() for net in endpoint.addresses}
+    for index, source, destination in LINES:
+        sender, receiver = by_address[source], by_address.get(destination)
+        done = walk.forwarded(
+            ruleset,
+            walk.packet(
+                source,
+                destination,
+                17,
+                ports=(1024, 80),
+                source_mac=mac_of(index % 3 + 1),
+                in_interface=sender.interface,
+                out_interface=receiver.interface if receiver else "eth0",
+            ),
+        )
+        outside = meaning.leaves_cloud(wanted, destination, to_tap=receiver is not None)
+        mark = code_point(sender.qos.dscp) if sender.qos and outside else None
+        shift = 2 if source.version == 4 else 6
+
+        assert int.from_bytes(done.packet.network[:2], "big") >> shift & 63 == (mark or 0)
+        assert done.masqueraded == meaning.is_translated(wanted, source, destination)
 
 
 @RELAXED
@@ -215,7 +316,7 @@ def histories(draw: st.DrawFn, most: int = 4) -> list[Wanted]:
     """States one after the other; often only one part differs, as in life."""
     sequence = [draw(states())]
     for _ in range(draw(st.integers(1, most - 1))):
-        part = draw(st.sampled_from(["sets", "sets", "policies", "profiles", "endpoints", "all"]))
+        part = draw(st.sampled_from(["sets", "sets", "policies", "profiles", "endpoints", "pools", "all"]))
         other = draw(states())
         if part != "all":
             other = dataclasses.replace(sequence[-1], **{part: getattr(other, part)})
@@ -287,7 +388,7 @@ def changes(old: Wanted, new: Wanted) -> Changes:
             gone, come = old.sets[set_id] - members, members - old.sets[set_id]
             batch.members[set_id] = MemberChange(frozenset(come), frozenset(gone))
     batch.sets_removed = set(old.sets) - set(new.sets)
-    for kind in ("policies", "profiles", "endpoints"):
+    for kind in ("policies", "profiles", "endpoints", "pools", "hosts"):
         before, after = getattr(old, kind), getattr(new, kind)
         getattr(batch, kind).update({key: value for key, value in after.items() if before.get(key) != value})
         getattr(batch, f"{kind}_removed").update(set(before) - set(after))

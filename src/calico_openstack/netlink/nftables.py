@@ -88,10 +88,11 @@ def compare(operator: int, data: bytes) -> bytes:
     return expression("cmp", be32(1, register(0)), be32(2, operator), value(3, data))
 
 
-def mask(bits: bytes) -> bytes:
-    zero = bytes(len(bits))
+def mask(bits: bytes, flip: bytes = b"") -> bytes:
+    """Keep the bits of the first register that `bits` has, then turn those of `flip` round."""
     first = register(0)
-    return expression("bitwise", be32(1, first), be32(2, first), be32(3, len(bits)), value(4, bits), value(5, zero))
+    turned = value(5, flip or bytes(len(bits)))
+    return expression("bitwise", be32(1, first), be32(2, first), be32(3, len(bits)), value(4, bits), turned)
 
 
 def outside_range(first: bytes, last: bytes) -> bytes:
@@ -108,17 +109,46 @@ def look_up(name: str, *, into: int | None = None, invert: bool = False) -> byte
     return expression("lookup", *parts)
 
 
-def translate(kind: int, family: str, *, with_port: bool) -> bytes:
-    """NAT (`kind` 0 source, 1 destination) to the address in the first register, and the port in word 4."""
+def translate(kind: int, family: str, *, with_port: bool, with_range: bool = False) -> bytes:
+    """NAT (`kind` 0 source, 1 destination) to the address in the first register, and the port in word 4 (of a
+    range, the last in word 8)."""
     parts = [be32(1, kind), be32(2, FAMILIES[family]), be32(3, register(0))]
-    if with_port:
+    if with_port or with_range:
         parts.append(be32(5, register(4)))
+    if with_range:
+        parts.append(be32(6, register(8)))
     return expression("nat", *parts)
+
+
+def masquerade(*, with_range: bool) -> bytes:
+    """The source becomes the outgoing interface's address; the range of ports is in words 0 and 4."""
+    parts = [be32(2, register(0)), be32(3, register(4))] if with_range else []
+    return expression("masq", *parts)
 
 
 def reject_port_unreachable() -> bytes:
     """NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_PORT_UNREACH: right for both families."""
     return expression("reject", be32(1, 2), attr(2, b"\1"))
+
+
+def reject_tcp_reset() -> bytes:
+    return expression("reject", be32(1, 1), attr(2, b"\0"))
+
+
+def limit(rate: int, seconds: int, burst: int, *, over: bool) -> bytes:
+    """`rate` packets in `seconds` (NFTA_LIMIT_UNIT), NFT_LIMIT_F_INV if `over`."""
+    return expression("limit", be64(1, rate), be64(2, seconds), be32(3, burst), be32(4, 0), be32(5, int(over)))
+
+
+def connection_limit(count: int) -> bytes:
+    """Goes on when there are more than `count` (NFT_CONNLIMIT_F_INV)."""
+    return expression("connlimit", be32(1, count), be32(2, 1))
+
+
+def store_payload(base: int, offset: int, length: int, *, checksum: int | None = None) -> bytes:
+    """The first register into the packet. `checksum`: offset of the Internet checksum to correct (IPv4's own)."""
+    place = (be32(5, register(0)), be32(2, base), be32(3, offset), be32(4, length))
+    return expression("payload", *place, be32(6, checksum is not None), be32(7, checksum or 0))
 
 
 def log(prefix: str, level: int = 6) -> bytes:

@@ -43,6 +43,8 @@ _CHUNK = 500
 _VERDICTS = {"accept": nft.ACCEPT, "drop": nft.DROP, "return": nft.RETURN, "jump": nft.JUMP, "goto": nft.GOTO}
 _ETHERNET = struct.pack("=H", 1)
 _META_IIFTYPE = 8
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_CHECKSUM4 = 10
 
 
 def requests(changes: NftChanges) -> list[Request]:
@@ -180,6 +182,34 @@ def _statement(table: Table, statement: Statement) -> bytes:
         case statements.NatByMap(kind, version, parts, name):
             found = _load(table, *parts) + nft.look_up(name, into=0)
             return found + nft.translate(1 if kind == "dnat" else 0, _ip(version), with_port=False)
+        case statements.Reset():
+            return nft.reject_tcp_reset()
+        case statements.Rate(rate, unit, burst, over):
+            return nft.limit(rate, _SECONDS[unit], burst, over=over)
+        case statements.MoreConnections(limit):
+            return nft.connection_limit(limit)
+        case statements.SetDscp(version, value):
+            return _set_dscp(version, value)
+        case statements.Masquerade(ports):
+            return _port_range(ports, 0) + nft.masquerade(with_range=ports is not None)
+        case statements.Snat(version, address, ports):
+            target = nft.load_value(address) + _port_range(ports, 4)
+            return target + nft.translate(0, _ip(version), with_port=False, with_range=ports is not None)
+
+
+def _port_range(ports: tuple[int, int] | None, word: int) -> bytes:
+    if ports is None:
+        return b""
+    return nft.load_value(fields.port(ports[0]), word) + nft.load_value(fields.port(ports[1]), word + 4)
+
+
+def _set_dscp(version: int, value: int) -> bytes:
+    """The first 16 bits of the IP header without the code point, then with it: six bits after 8 (IPv4) or 4
+    (IPv6) others."""
+    shift = 2 if version == 4 else 6
+    kept = (0xFFFF ^ 0x3F << shift).to_bytes(2, "big")
+    written = nft.store_payload(fields.NETWORK, 0, 2, checksum=_CHECKSUM4 if version == 4 else None)
+    return nft.load_payload(fields.NETWORK, 0, 2) + nft.mask(kept, (value << shift).to_bytes(2, "big")) + written
 
 
 def _load(table: Table, *parts: Field) -> bytes:

@@ -1,15 +1,18 @@
 """The fixed part: hooks, the way of a packet, and what a guest may do before any policy is asked.
 
 Everything here depends on the settings alone; endpoints only add elements to its sets and maps
-(`endpoints.py`) and chains to which the maps point (`policies.py`). The reason for each allowance is in
-docs/design/ruleset.md.
+(`endpoints.py`) and chains to which the maps point (`policies.py`, `limits.py`). The reason for each allowance is in
+docs/design/ruleset.md. A rule that asks one of the optional sets is there while that set has an element, so that what
+nobody uses costs nothing.
 
     inet prerouting  raw     tap? -> source: own MAC and address, or one of the few things said without; else drop
     inet prerouting  dstnat  metadata, floating IPs
-    inet forward     filter  unlisted tap drops; established accepts; from-tap (sender), then to-tap (receiver)
+    inet forward     mangle  marks of what leaves the cloud (only while some endpoint has one)
+    inet forward     filter  unlisted tap drops; packet rates; established accepts; from-tap (sender), then to-tap
+                             (receiver): their policies, then their limits of connections
     inet input       filter  tap? -> to-host: allowances, the sender's policy, then what the host wants of the rest
     inet output      dstnat  floating IPs for the host's own packets
-    inet postrouting srcnat  a guest that reaches itself through its floating IP
+    inet postrouting srcnat  a guest that reaches itself through its floating IP; what leaves the cloud
     arp  input       filter  senders own what they claim
     arp  output      filter  the host never claims a guest's own address towards that guest
 """
@@ -33,8 +36,10 @@ from calico_openstack.felix.ruleset.statements import (
     Dnat,
     Equal,
     InSet,
+    Masquerade,
     NatByMap,
     Reject,
+    Snat,
     Statement,
     Within,
     goto,
@@ -62,6 +67,22 @@ INET_SETS = (
     TAPS, GUESTS, GUESTS_WIDE, EGRESS, INGRESS, LINK_ICMPV6, HOST_ICMPV6,
     *SOURCES.values(), *SOURCES_WIDE.values(), *FLOATING.values(), *HAIRPIN.values(),
 )  # fmt: skip
+
+RATES = {d: SetSpec(f"{d}-rate", (fields.IFNAME,), value=fields.VERDICT) for d in ("ingress", "egress")}
+CONNECTIONS = {d: SetSpec(f"{d}-connections", (fields.IFNAME,), value=fields.VERDICT) for d in ("ingress", "egress")}
+MARKS = SetSpec("marks", (fields.IFNAME,), value=fields.VERDICT)
+POOLS = {v: SetSpec(f"pools{v}", (fields.ADDRESS[v],), interval=True) for v in (4, 6)}
+TRANSLATED = {v: spec._replace(name=f"nat-outgoing{v}") for v, spec in POOLS.items()}
+HOSTS = {v: spec._replace(name=f"hosts{v}") for v, spec in POOLS.items()}
+OUTBOUND = {v: SetSpec(f"outbound{v}", (fields.ADDRESS[v],), value=fields.ADDRESS[v]) for v in (4, 6)}
+
+OPTIONAL_SETS = (
+    *RATES.values(), *CONNECTIONS.values(), MARKS,
+    *POOLS.values(), *TRANSLATED.values(), *HOSTS.values(), *OUTBOUND.values(),
+)  # fmt: skip
+Used = frozenset[str]
+"""Names of those optional sets that have elements."""
+
 ARP_SETS = (GUESTS, GUESTS_WIDE, ARP_OWNED, ARP_OWNED_WIDE, ARP_SELF)
 
 # ICMPv6: MLD query, report, done; router solicitation; neighbour solicitation and advertisement; MLDv2
@@ -83,8 +104,10 @@ _METADATA6 = bytes.fromhex("fe80000000000000" + "00000000a9fea9fe")
 _LINK_LOCAL = bytes.fromhex("fe80").ljust(16, b"\0")
 
 
-def inet_chains(settings: RulesetSettings) -> list[Chain]:
+def inet_chains(settings: RulesetSettings, used: Used = frozenset()) -> list[Chain]:
+    marking = Chain("marking", (Rule((ByMap((fields.IN,), MARKS.name),)),), Hook("filter", "forward", -150))
     return [
+        *([marking] if MARKS.name in used else []),
         Chain("raw-prerouting", tuple(_from_taps(settings, goto("source"))), Hook("filter", "prerouting", -300)),
         Chain("source", _rules(_source())),
         Chain("source4", _rules(_source4(settings))),
@@ -93,12 +116,12 @@ def inet_chains(settings: RulesetSettings) -> list[Chain]:
         Chain("unspecified", _rules(_unspecified())),
         Chain("nat-prerouting", _rules(_nat_prerouting(settings)), Hook("nat", "prerouting", -100)),
         Chain("nat-output", _rules(_floating()), Hook("nat", "output", -100)),
-        Chain("nat-postrouting", _rules(_hairpin()), Hook("nat", "postrouting", 100)),
-        Chain("forward", tuple(_forward(settings)), Hook("filter", "forward", 0)),
-        Chain("from-tap", _rules(_from_tap(settings))),
-        Chain("to-tap", _rules(_to_tap(settings))),
+        Chain("nat-postrouting", _rules(_source_nat(settings, used)), Hook("nat", "postrouting", 100)),
+        Chain("forward", tuple(_forward(settings, used)), Hook("filter", "forward", 0)),
+        Chain("from-tap", _rules(_from_tap(settings, used))),
+        Chain("to-tap", _rules(_to_tap(settings, used))),
         Chain("input", tuple(_from_taps(settings, goto("to-host"))), Hook("filter", "input", 0)),
-        Chain("to-host", _rules(_to_host(settings))),
+        Chain("to-host", _rules(_to_host(settings, used))),
     ]
 
 
@@ -218,24 +241,79 @@ def _floating() -> Iterator[tuple[Statement, ...]]:
         yield _is(version), NatByMap("dnat", version, destination, FLOATING[version].name)
 
 
+def _source_nat(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, ...]]:
+    yield from _hairpin()
+    for version in (4, 6):
+        if OUTBOUND[version].name in used and POOLS[version].name in used:
+            outside = (_is(version), *_not_to_taps(settings), *leaves_cloud(version, settings, used))
+            yield *outside, NatByMap("snat", version, (fields.SOURCE[version],), OUTBOUND[version].name)
+    for version in (4, 6):
+        if TRANSLATED[version].name in used:
+            yield from _nat_outgoing(version, settings, used)
+
+
+def _nat_outgoing(version: int, settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, ...]]:
+    condition: tuple[Statement, ...] = (
+        _is(version),
+        InSet((fields.SOURCE[version],), TRANSLATED[version].name),
+        *leaves_cloud(version, settings, used),
+    )
+    if HOSTS[version].name in used:
+        condition += (InSet((fields.DESTINATION[version],), HOSTS[version].name, negate=True),)
+    if settings.nat_interface:
+        beginning = settings.nat_interface.endswith("+")
+        name = settings.nat_interface.removesuffix("+")
+        if name:
+            condition += (Equal(fields.OUT, name.encode() if beginning else fields.ifname(name)),)
+    if settings.nat_ports:
+        for protocol in (fields.TCP, fields.UDP):
+            yield *condition, Equal(fields.L4PROTO, byte(protocol)), _translation(version, settings, settings.nat_ports)
+    yield *condition, _translation(version, settings, None)
+
+
+def _translation(version: int, settings: RulesetSettings, ports: tuple[int, int] | None) -> Masquerade | Snat:
+    address = settings.nat_address
+    if address is not None and address.version == version:
+        return Snat(version, address.packed, ports)
+    return Masquerade(ports)
+
+
+def leaves_cloud(version: int, settings: RulesetSettings, used: Used) -> tuple[Statement, ...]:
+    """Is the destination outside all pools? Where there is no pool to ask: is the next hop no guest of this host?"""
+    if POOLS[version].name in used:
+        return (InSet((fields.DESTINATION[version],), POOLS[version].name, negate=True),)
+    return _not_to_taps(settings)
+
+
+def _not_to_taps(settings: RulesetSettings) -> tuple[Statement, ...]:
+    return tuple(Equal(fields.OUT, prefix.encode(), negate=True) for prefix in settings.tap_prefixes)
+
+
 def _hairpin() -> Iterator[tuple[Statement, ...]]:
     for version in (4, 6):
         ends = (fields.SOURCE[version], fields.DESTINATION[version])
         yield _is(version), NatByMap("snat", version, ends, HAIRPIN[version].name)
 
 
-def _forward(settings: RulesetSettings) -> Iterator[Rule]:
+def _asked(where: fields.Field, spec: SetSpec, used: Used) -> list[tuple[Statement, ...]]:
+    """The look-up in an optional map, if there is anything to find."""
+    return [(ByMap((where,), spec.name),)] if spec.name in used else []
+
+
+def _forward(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
     for prefix in settings.tap_prefixes:
         # Before the accept of known flows: not even those may reach a tap that nobody vouches for. From
         # such a tap nothing gets here (chain `source`).
         yield Rule((Equal(fields.OUT, prefix.encode()), InSet((fields.OUT,), TAPS.name, negate=True), DROP))
+    yield from _rules(_asked(fields.IN, RATES["egress"], used))
+    yield from _rules(_asked(fields.OUT, RATES["ingress"], used))
     yield Rule((CtState(ESTABLISHED | RELATED), ACCEPT))
     yield from _from_taps(settings, jump("from-tap"))
     for prefix in settings.tap_prefixes:
         yield Rule((Equal(fields.OUT, prefix.encode()), goto("to-tap")))
 
 
-def _from_tap(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+def _from_tap(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, ...]]:
     if settings.drop_invalid:
         yield CtState(INVALID), deny(settings)
     if not settings.allow_vxlan:
@@ -243,21 +321,29 @@ def _from_tap(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
     if not settings.allow_ipip:
         yield Equal(fields.L4PROTO, byte(fields.IPIP)), deny(settings)
     yield (ByMap((fields.IN,), EGRESS.name),)
+    yield from _asked(fields.IN, CONNECTIONS["egress"], used)
 
 
-def _to_tap(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+def _to_tap(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, ...]]:
     if settings.drop_invalid:
         yield CtState(INVALID), deny(settings)
     yield (ByMap((fields.OUT,), INGRESS.name),)
+    yield from _asked(fields.OUT, CONNECTIONS["ingress"], used)
 
 
-def _to_host(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
+def _to_host(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, ...]]:
     yield InSet((fields.IN,), TAPS.name, negate=True), DROP
-    yield CtState(ESTABLISHED | RELATED), ACCEPT
+    rate = _asked(fields.IN, RATES["egress"], used)
+    if not rate:
+        yield CtState(ESTABLISHED | RELATED), ACCEPT
     yield *_ICMPV6, InSet((fields.TYPE6,), HOST_ICMPV6.name), ACCEPT
     if settings.dhcp:
         yield _is(4), *_udp(68, 67), ACCEPT
         yield _is(6), *_udp(546, 547), ACCEPT
+    if rate:
+        # A guest that spends its packets keeps its address and its gateway.
+        yield from rate
+        yield CtState(ESTABLISHED | RELATED), ACCEPT
     if settings.dns:
         yield *_to_port(fields.UDP, 53), ACCEPT
         yield *_to_port(fields.TCP, 53), ACCEPT

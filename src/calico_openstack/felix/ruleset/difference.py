@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from calico_openstack.felix.ruleset.base import BOOT
+from calico_openstack.felix.ruleset.draft import dropped_set
 from calico_openstack.felix.ruleset.objects import (
     AddChain,
     AddElements,
@@ -21,7 +22,6 @@ from calico_openstack.felix.ruleset.objects import (
     Chain,
     DropChain,
     DropElements,
-    DropSet,
     DropTable,
     Hook,
     NamedSet,
@@ -131,9 +131,9 @@ def _sets(table: Table, content: TableContent, found: ActualTable) -> Iterator[O
             yield DropElements(table, named.spec, drop)
         if add:
             yield AddElements(table, named.spec, add)
-    for name in found.sets:
+    for name, gone in found.sets.items():
         if name not in content.sets:
-            yield DropSet(table, name)
+            yield from dropped_set(table, gone.spec._replace(name=name), gone.elements)
 
 
 def _chains(table: Table, content: TableContent, found: ActualTable) -> Iterator[Operation]:

@@ -6,9 +6,10 @@ to the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from calico_openstack.felix.ruleset import fields
 from calico_openstack.felix.ruleset.objects import (
     AddChain,
     AddElements,
@@ -105,7 +106,8 @@ class Draft:
             named = self.content.sets.get(name)
             if named is None:
                 if was is not None:
-                    yield DropSet(self.table, name)
+                    gone = [key for key, value in self._elements.get(name, {}).items() if value is not _ABSENT]
+                    yield from dropped_set(self.table, was, gone)
             elif was is None:
                 yield AddSet(self.table, named.spec)
                 added.add(name)
@@ -123,6 +125,14 @@ class Draft:
                 yield DropElements(self.table, named.spec, dropped)
             if new:
                 yield AddElements(self.table, named.spec, new)
+
+
+def dropped_set(table: Table, spec: SetSpec, keys: Iterable[Key]) -> Iterator[Operation]:
+    """A set goes. Chains that its elements name may go in the same transaction, so those go before."""
+    doomed = tuple(keys)
+    if spec.value is fields.VERDICT and doomed:
+        yield DropElements(table, spec, doomed)
+    yield DropSet(table, spec.name)
 
 
 class _Absent:

@@ -48,15 +48,17 @@ class ClaimBook:
         for claim in (*old, *new):
             draft = self._drafts[claim.table]
             if claimants := self._claimants.get(claim.place):
+                draft.put_set(claim.spec)
                 draft.put_element(claim.spec.name, claim.key, min(claimants.values(), key=repr))
             else:
                 self._claimants.pop(claim.place, None)
-                draft.drop_element(claim.spec.name, claim.key)
+                if claim.spec.name in draft.content.sets:
+                    draft.drop_element(claim.spec.name, claim.key)
         if new:
             self._claims[owner] = new
 
 
-def claims(endpoint: WantedEndpoint) -> Iterator[Claim]:
+def claims(endpoint: WantedEndpoint, *, floating_source: bool = False) -> Iterator[Claim]:
     """All elements of the endpoint except the verdict maps', which its policies decide."""
     name = ifname(endpoint.interface)
     yield Claim(base.INET, base.TAPS, name)
@@ -81,6 +83,8 @@ def claims(endpoint: WantedEndpoint) -> Iterator[Claim]:
         yield Claim(base.INET, base.FLOATING[version], nat.external.packed, nat.internal.packed)
         itself = joined(nat.internal.packed, nat.internal.packed)
         yield Claim(base.INET, base.HAIRPIN[version], itself, nat.external.packed)
+        if floating_source:
+            yield Claim(base.INET, base.OUTBOUND[version], nat.internal.packed, nat.external.packed)
 
 
 _FIRST_MAC, _LAST_MAC = bytes(6), b"\xff" * 6

@@ -69,6 +69,31 @@ def allows(wanted: Wanted, endpoint: WantedEndpoint, direction: Direction, flow:
     return False
 
 
+def spent(endpoint: WantedEndpoint, direction: Direction, protocol: int, tokens: bool, connections: int) -> bool:
+    """Has a new flow's packet no room in the endpoint's limits, when its token bucket has (`tokens`) or has not one
+    left and there are so many other connections?"""
+    qos = endpoint.qos
+    if qos is None:
+        return False
+    ingress = direction == "ingress"
+    rate = qos.ingress_packet_rate if ingress else qos.egress_packet_rate
+    most = qos.ingress_max_connections if ingress else qos.egress_max_connections
+    return (rate > 0 and not tokens) or (protocol == 6 and 0 < most <= connections)
+
+
+def leaves_cloud(wanted: Wanted, destination: Net, *, to_tap: bool) -> bool:
+    """Is it outside all pools of its family? Where there are none: does it go to no guest of this host?"""
+    pools = [pool.cidr for pool in wanted.pools.values() if pool.cidr.version == destination.version]
+    return not any(pool.contains(destination) for pool in pools) if pools else not to_tap
+
+
+def is_translated(wanted: Wanted, source: Net, destination: Net) -> bool:
+    """Does natOutgoing of some pool give the packet another source?"""
+    return leaves_cloud(wanted, destination, to_tap=False) and any(
+        pool.nat_outgoing and pool.cidr.contains(source) for pool in wanted.pools.values()
+    )
+
+
 def _first(wanted: Wanted, rules: Iterable[WantedRule], flow: Flow) -> Action | None:
     for rule in rules:
         if rule.action != "log" and matches(wanted, rule, flow):

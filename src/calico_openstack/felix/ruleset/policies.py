@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Literal, NamedTuple
 
 from calico_openstack.felix.ruleset.base import deny
+from calico_openstack.felix.ruleset.log_rule import Origin, log_action, policy_origin, profile_origin
 from calico_openstack.felix.ruleset.match import AskedSets, Matcher
 from calico_openstack.felix.ruleset.merge import merged_run
 from calico_openstack.felix.ruleset.names import short_hash
 from calico_openstack.felix.ruleset.objects import Chain, Key, Rule, SetSpec
 from calico_openstack.felix.ruleset.settings import RulesetSettings
-from calico_openstack.felix.ruleset.statements import RETURN, Log, Statement, goto
+from calico_openstack.felix.ruleset.statements import RETURN, Statement, goto
 from calico_openstack.felix.wanted.state import WantedEndpoint, WantedPolicy, WantedProfile, WantedRule
 from calico_openstack.model.policy import PolicyKey
 
@@ -26,6 +28,7 @@ Direction = Literal["ingress", "egress"]
 
 
 class PolicyTier(NamedTuple):
+    name: str
     policies: tuple[PolicyKey, ...]
     default_pass: bool
 
@@ -51,7 +54,7 @@ def policy_list(endpoint: WantedEndpoint, direction: Direction) -> PolicyList:
     for tier in endpoint.tiers:
         policies = tier.ingress if direction == "ingress" else tier.egress
         if policies:
-            tiers.append(PolicyTier(policies, tier.default_pass))
+            tiers.append(PolicyTier(tier.name, policies, tier.default_pass))
     return PolicyList(direction, tuple(tiers), endpoint.profiles)
 
 
@@ -76,8 +79,8 @@ class PolicyWriter:
     def write(self, wanted: PolicyList) -> Rendered:
         rendered = Rendered(Chain(wanted.name))
         rules: list[Rule] = []
-        for place, run in enumerate(self._runs(wanted)):
-            rules += self._run(run, wanted, rendered, f"{wanted.name}-{place}")
+        for place, (run, origin) in enumerate(self._runs(wanted)):
+            rules += self._run(run, origin, wanted, rendered, f"{wanted.name}-{place}")
         if wanted.tiers and wanted.tiers[0].default_pass:
             rendered.next = wanted.rest
             rules.append(Rule((goto(wanted.rest.name),)))
@@ -86,31 +89,39 @@ class PolicyWriter:
         rendered.chain = Chain(wanted.name, tuple(rules))
         return rendered
 
-    def _runs(self, wanted: PolicyList) -> Iterator[list[WantedRule]]:
-        """Neighbouring rules of one action, whose order does not matter, across policies."""
+    def _runs(self, wanted: PolicyList) -> Iterator[tuple[list[WantedRule], Origin]]:
+        """Neighbouring rules of one action, whose order does not matter, across policies; a log rule is alone. The
+        origin is the first rule's."""
         run: list[WantedRule] = []
-        for rule in self._rules(wanted):
-            if run and (rule.action != run[0].action or rule.action == "log"):
-                yield run
+        first: Origin | None = None
+        for rule, origin in self._rules(wanted):
+            if first and run and (rule.action != run[0].action or rule.action == "log"):
+                yield run, first
                 run = []
+            if not run:
+                first = origin
             run.append(rule)
-        if run:
-            yield run
+        if first and run:
+            yield run, first
 
-    def _rules(self, wanted: PolicyList) -> Iterator[WantedRule]:
+    def _rules(self, wanted: PolicyList) -> Iterator[tuple[WantedRule, Origin]]:
         if not wanted.tiers:
             for name in wanted.profiles:
                 if profile := self.profiles.get(name):
-                    yield from profile.ingress if wanted.direction == "ingress" else profile.egress
+                    rules = profile.ingress if wanted.direction == "ingress" else profile.egress
+                    yield from zip(rules, repeat(profile_origin(name)), strict=False)
             return
         for key in wanted.tiers[0].policies:
-            policy = self.policies.get(key)
+            policy, origin = self.policies.get(key), policy_origin(wanted.tiers[0].name, key)
             if policy is None:
-                yield WantedRule(action="deny")
+                yield WantedRule(action="deny"), origin
                 return
-            yield from (policy.ingress if wanted.direction == "ingress" else policy.egress) or ()
+            rules = (policy.ingress if wanted.direction == "ingress" else policy.egress) or ()
+            yield from zip(rules, repeat(origin), strict=False)
 
-    def _run(self, run: list[WantedRule], wanted: PolicyList, rendered: Rendered, name: str) -> Iterator[Rule]:
+    def _run(
+        self, run: list[WantedRule], origin: Origin, wanted: PolicyList, rendered: Rendered, name: str
+    ) -> Iterator[Rule]:
         action: tuple[Statement, ...]
         match run[0].action:
             case "allow":
@@ -125,9 +136,7 @@ class PolicyWriter:
                     # Nothing comes after the profiles.
                     action = (deny(self.settings),)
             case "log":
-                # The kernel takes 127 characters; nft's text has no way to write a quote.
-                prefix = self.settings.log_prefix.replace('"', "'")[:120]
-                action = (Log(f"{prefix}: "),)
+                action = tuple(log_action(self.settings, origin))
         literal: dict[SetSpec, dict[Key, None]] = {}
         matcher = Matcher(self.asked_sets, literal)
         for conditions in merged_run(run, wanted.direction, name, matcher):

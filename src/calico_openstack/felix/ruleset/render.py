@@ -3,6 +3,8 @@
     sets, members  -> asked_sets         -> elements                     (only sets that some chain asks)
     policies       -> policies           -> shared chains, their own sets (only lists that some endpoint has)
     endpoints      -> endpoints.claims   -> elements of the fixed sets, and the verdict maps' jumps
+                   -> limits             -> chains of their own (only endpoints with limits)
+    pools, hosts   -> pools              -> sets of addresses inside and to be translated (only if there are any)
 
 The answer depends on the state alone and not on how it came about: `full()` after any sequence of `apply`
 is what a fresh renderer would say of the same state. One batch is one transaction, so no packet ever meets
@@ -19,6 +21,7 @@ from calico_openstack.felix.ruleset.asked_sets import AskedSets
 from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.endpoints import Claim, ClaimBook, claims
 from calico_openstack.felix.ruleset.fields import ifname
+from calico_openstack.felix.ruleset.limits import LimitChains, Limits, limits
 from calico_openstack.felix.ruleset.objects import (
     AddTable,
     NftChanges,
@@ -33,6 +36,7 @@ from calico_openstack.felix.ruleset.policies import (
     Rendered,
     policy_list,
 )
+from calico_openstack.felix.ruleset.pools import write_pools
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.ruleset.statements import jump
 from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
@@ -54,6 +58,8 @@ class RulesetRenderer:
         self._inet, self._arp = Draft(base.INET), Draft(base.ARP)
         self._drafts = {base.INET: self._inet, base.ARP: self._arp}
         self._claims = ClaimBook(self._drafts)
+        self._limits = LimitChains(self._inet, settings)
+        self._in_use: base.Used = frozenset()
         self._rendered: dict[PolicyList, Rendered] = {}
         self._users: dict[PolicyList, set[EndpointKey]] = defaultdict(set)
         self._parents: dict[PolicyList, set[PolicyList]] = defaultdict(set)
@@ -84,7 +90,10 @@ class RulesetRenderer:
         for wanted in sorted(stale):
             if wanted in self._rendered:
                 self._write(wanted)
+        if changes.pools or changes.pools_removed or changes.hosts or changes.hosts_removed:
+            write_pools(self._inet, self._state, self.settings)
         self._sweep()
+        self._settle()
         return self._take()
 
     def full(self) -> Ruleset:
@@ -103,6 +112,22 @@ class RulesetRenderer:
         for name, elements in base.ELEMENTS.items():
             self._inet.put_elements(name, elements)
 
+    def _settle(self) -> None:
+        """Optional sets without elements go, and the rules that ask them."""
+        sets = self._inet.content.sets
+        for spec in base.OPTIONAL_SETS:
+            if spec.name in sets and not sets[spec.name].elements:
+                self._inet.drop_set(spec.name)
+        used = frozenset(spec.name for spec in base.OPTIONAL_SETS if spec.name in sets)
+        if used != self._in_use:
+            before, after = (base.inet_chains(self.settings, some) for some in (self._in_use, used))
+            for chain in after:
+                self._inet.put_chain(chain)
+            for gone in {chain.name for chain in before} - {chain.name for chain in after}:
+                self._inet.drop_chain(gone)
+            self._in_use = used
+        self._limits.write_marks(used)
+
     def _take(self) -> NftChanges:
         operations: list[Operation] = []
         if not self._begun:
@@ -118,11 +143,14 @@ class RulesetRenderer:
             prefixes = ", ".join(self.settings.tap_prefixes)
             self.refused[key] = f"interface {endpoint.interface!r} begins with none of {prefixes}"
             endpoint = None
-        new = list(claims(endpoint)) if endpoint else []
+        new = list(claims(endpoint, floating_source=self.settings.floating_source)) if endpoint else []
         lists = [policy_list(endpoint, direction) for direction in _DIRECTIONS] if endpoint else []
         if endpoint:
             name = ifname(endpoint.interface)
             new += [Claim(base.INET, _MAPS[wanted.direction], name, jump(wanted.name)) for wanted in lists]
+        limited = limits(endpoint) if endpoint else Limits()
+        self._limits.replace(key, limited)
+        new += limited.claims
         for wanted in self._lists_of.pop(key, []):
             self._users[wanted].discard(key)
             self._loose_lists.add(wanted)

@@ -18,6 +18,14 @@ class Service(NamedTuple):
     port: int
 
 
+class LogRate(NamedTuple):
+    """So many lines per unit, and so many at once."""
+
+    lines: int
+    unit: Literal["second", "minute", "hour", "day"]
+    burst: int = 5
+
+
 class RulesetSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Upstream parameter names in brackets.
 
@@ -28,7 +36,13 @@ class RulesetSettings(msgspec.Struct, frozen=True, kw_only=True):
     169.254.169.254:80, None for no translation. `metadata_proxy`: our own proxy listens on
     169.254.169.254:80 and [fe80::a9fe:a9fe]:80 instead. `allow_vxlan` [AllowVXLANPacketsFromWorkloads],
     `allow_ipip` [AllowIPIPPacketsFromWorkloads], `vxlan_port` [VXLANPort], `drop_invalid` [not
-    DisableConntrackInvalidCheck], `log_prefix` [LogPrefix].
+    DisableConntrackInvalidCheck], `log_prefix` [LogPrefix], `log_rate` [LogActionRateLimit and -Burst].
+
+    For packets from a pool with natOutgoing to the outside: `nat_address` [NATOutgoingAddress] instead of the
+    interface's, for its family; `nat_ports` [NATPortRange]; `nat_interface` [IptablesNATOutgoingInterfaceFilter],
+    where a final `+` stands for any rest; `nat_excludes_hosts` [NATOutgoingExclusions]. `floating_source`: a guest
+    with a floating IP has it as source outside all pools (upstream: its fixed one); without pools in effect nowhere,
+    because then nobody says what is outside.
     """
 
     tap_prefixes: tuple[str, ...] = ("tap",)
@@ -43,6 +57,12 @@ class RulesetSettings(msgspec.Struct, frozen=True, kw_only=True):
     vxlan_port: int = 4789
     drop_invalid: bool = True
     log_prefix: str = "calico-packet"
+    log_rate: LogRate | None = None
+    nat_address: Net | None = None
+    nat_ports: tuple[int, int] | None = None
+    nat_interface: str = ""
+    nat_excludes_hosts: bool = False
+    floating_source: bool = False
 
     def is_tap(self, interface: str) -> bool:
         return interface.startswith(self.tap_prefixes)

@@ -83,6 +83,57 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Reset:
+    """Refuse a TCP connection with a reset. The rule must say TCP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A token bucket of the rule's own, of packets: `rate` tokens a unit of time, at most `burst` of them.
+
+    Goes on while there are tokens, or (`over`) when there is none.
+    """
+
+    rate: int
+    unit: Literal["second", "minute", "hour", "day"]
+    burst: int
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MoreConnections:
+    """The rule has been met by more than `limit` connections that still live, this one counted. Closed TCP
+    connections leave the count at the next look (nf_conncount)."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetDscp:
+    """Write the differentiated services code point (RFC 2474)."""
+
+    version: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Masquerade:
+    """The source becomes an address of the outgoing interface; `ports`: and a port of this range (the rule
+    must say TCP or UDP)."""
+
+    ports: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snat:
+    """The source becomes `address`; `ports` as in `Masquerade`."""
+
+    version: int
+    address: bytes
+    ports: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """Write a kernel log line of level info; `prefix` as given."""
 
@@ -108,7 +159,10 @@ class NatByMap:
     name: str
 
 
-Statement = Equal | Within | Between | InSet | CtState | ByMap | Verdict | Reject | Log | Dnat | NatByMap
+Statement = (
+    Equal | Within | Between | InSet | CtState | ByMap | Verdict | Reject | Log | Dnat | NatByMap
+    | Reset | Rate | MoreConnections | SetDscp | Masquerade | Snat
+)  # fmt: skip
 
 ACCEPT, DROP, RETURN = Verdict("accept"), Verdict("drop"), Verdict("return")
 

@@ -107,6 +107,21 @@ def print_statement(statement: Statement) -> str:
             return f"dnat {_ip(version)} to {shown if version == 4 else f'[{shown}]'}:{port}"
         case statements.NatByMap(kind, version, parts, name):
             return f"{kind} {_ip(version)} to {_joined(parts)} map @{name}"
+        case statements.Reset():
+            return "reject with tcp reset"
+        case statements.Rate(rate, unit, burst, over):
+            return f"limit rate {'over ' if over else ''}{rate}/{unit} burst {burst} packets"
+        case statements.MoreConnections(limit):
+            return f"ct count over {limit}"
+        case statements.SetDscp(version, value):
+            return f"{_ip(version)} dscp set {value}"
+        case statements.Masquerade(ports):
+            return f"masquerade to :{ports[0]}-{ports[1]}" if ports else "masquerade"
+        case statements.Snat(version, address, ports):
+            shown = _value(fields.ADDRESS[version], address)
+            if ports:
+                shown = f"{shown if version == 4 else f'[{shown}]'}:{ports[0]}-{ports[1]}"
+            return f"snat {_ip(version)} to {shown}"
 
 
 def _commands(operation: Operation) -> Iterator[str]:

@@ -33,7 +33,10 @@ _DEEPEST = 16  # NFT_JUMP_STACK_SIZE
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet at one hook. Interface names are empty where the kernel has none."""
+    """One packet at one hook. Interface names are empty where the kernel has none.
+
+    `tokens`: is there one left in every token bucket? `connections`: how many others each count has.
+    """
 
     in_interface: str = ""
     out_interface: str = ""
@@ -44,15 +47,19 @@ class Packet:
     protocol: int = 0
     state: int = statements.NEW
     family: Literal["inet", "arp"] = "inet"
+    tokens: bool = True
+    connections: int = 0
 
 
 @dataclass(slots=True)
 class Walk:
-    """`rules`: (chain, rule) of every rule whose conditions all held. `packet` as it is afterwards (NAT)."""
+    """`rules`: (chain, rule) of every rule whose conditions all held. `packet` as it is afterwards (NAT, DSCP);
+    `masqueraded`: its source is to be an address of the outgoing interface."""
 
     result: Result
     packet: Packet
     rules: list[tuple[str, Rule]] = field(default_factory=list)
+    masqueraded: bool = False
 
 
 def packet(
@@ -118,7 +125,7 @@ def forwarded(ruleset: Ruleset, start: Packet) -> Walk:
         return arriving
     routed = replace(arriving.packet, out_interface=start.out_interface)
     rest = walk(ruleset, routed, "forward", "postrouting")
-    return Walk(rest.result, rest.packet, arriving.rules + rest.rules)
+    return Walk(rest.result, rest.packet, arriving.rules + rest.rules, rest.masqueraded)
 
 
 def delivered(ruleset: Ruleset, start: Packet) -> Walk:
@@ -186,8 +193,21 @@ class _Walker:
         match statement:
             case Verdict():
                 return statement
-            case statements.Reject():
+            case statements.Reject() | statements.Reset():
                 return statements.DROP
+            case statements.Rate(over=over):
+                return self._done.packet.tokens != over
+            case statements.MoreConnections(limit):
+                return self._done.packet.connections + 1 > limit
+            case statements.SetDscp(version, value):
+                self._set_dscp(version, value)
+                return True
+            case statements.Masquerade():
+                self._done.masqueraded = True
+                return statements.ACCEPT
+            case statements.Snat(version, address):
+                self._rewrite(fields.SOURCE[version], address)
+                return statements.ACCEPT
             case statements.Log():
                 return True
             case statements.CtState(states):
@@ -258,6 +278,12 @@ class _Walker:
             self._done.packet = replace(packet, network=changed)
         else:
             self._done.packet = replace(packet, transport=changed)
+
+    def _set_dscp(self, version: int, value: int) -> None:
+        packet = self._done.packet
+        shift = 2 if version == 4 else 6
+        first = int.from_bytes(packet.network[:2], "big") & (0xFFFF ^ 0x3F << shift) | value << shift
+        self._done.packet = replace(packet, network=first.to_bytes(2, "big") + packet.network[2:])
 
 
 class _Missing:

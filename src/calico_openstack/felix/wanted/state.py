@@ -108,6 +108,13 @@ class WantedEndpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     qos: QosControls | None = None
 
 
+class WantedPool(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A network that belongs to the cloud. `nat_outgoing`: its guests' packets to the outside get another source."""
+
+    cidr: Net
+    nat_outgoing: bool = False
+
+
 class MemberChange(NamedTuple):
     added: frozenset[Member]
     removed: frozenset[Member]
@@ -115,7 +122,7 @@ class MemberChange(NamedTuple):
 
 @dataclass(slots=True)
 class Changes:
-    """One batch, to be applied in the order of the fields."""
+    """One batch, to be applied in the order of the fields. `hosts`: the addresses of the cluster's hosts, by name."""
 
     sets: dict[SetId, frozenset[Member]] = field(default_factory=dict)
     members: dict[SetId, MemberChange] = field(default_factory=dict)
@@ -126,6 +133,10 @@ class Changes:
     profiles_removed: set[str] = field(default_factory=set)
     policies_removed: set[PolicyKey] = field(default_factory=set)
     sets_removed: set[SetId] = field(default_factory=set)
+    pools: dict[str, WantedPool] = field(default_factory=dict)
+    pools_removed: set[str] = field(default_factory=set)
+    hosts: dict[str, tuple[Net, ...]] = field(default_factory=dict)
+    hosts_removed: set[str] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return any(self._parts())
@@ -133,6 +144,7 @@ class Changes:
     def _parts(self) -> Iterator[object]:
         yield from (self.sets, self.members, self.policies, self.profiles, self.endpoints)
         yield from (self.endpoints_removed, self.profiles_removed, self.policies_removed, self.sets_removed)
+        yield from (self.pools, self.pools_removed, self.hosts, self.hosts_removed)
 
 
 @dataclass(slots=True)
@@ -143,6 +155,8 @@ class Wanted:
     policies: dict[PolicyKey, WantedPolicy] = field(default_factory=dict)
     profiles: dict[str, WantedProfile] = field(default_factory=dict)
     endpoints: dict[EndpointKey, WantedEndpoint] = field(default_factory=dict)
+    pools: dict[str, WantedPool] = field(default_factory=dict)
+    hosts: dict[str, tuple[Net, ...]] = field(default_factory=dict)
 
     def apply(self, changes: Changes) -> None:
         for set_id, members in changes.sets.items():
@@ -162,3 +176,9 @@ class Wanted:
             self.policies.pop(policy, None)
         for set_id in changes.sets_removed:
             self.sets.pop(set_id, None)
+        self.pools.update(changes.pools)
+        self.hosts.update(changes.hosts)
+        for pool in changes.pools_removed:
+            self.pools.pop(pool, None)
+        for host in changes.hosts_removed:
+            self.hosts.pop(host, None)
