@@ -75,9 +75,12 @@ class Datastore:
             if not isinstance(key, ResourceKey):
                 continue
             if key.kind in KINDS:
-                feed(self.graph, key, self._value(event))
+                value = self._value(event)
+                feed(self.graph, key, value)
                 self._note_life(key, event.value is not None)
-            elif key.kind in ("FelixConfiguration", "ClusterInformation", "Node"):
+                if key.kind == "Node":
+                    settings |= self._take_other(key, value)
+            elif key.kind in ("FelixConfiguration", "ClusterInformation"):
                 settings |= self._take_other(key, self._value(event))
         return settings
 

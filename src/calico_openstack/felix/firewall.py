@@ -176,4 +176,6 @@ def everything(wanted: Wanted) -> Changes:
         policies=dict(wanted.policies),
         profiles=dict(wanted.profiles),
         endpoints=dict(wanted.endpoints),
+        pools=dict(wanted.pools),
+        hosts=dict(wanted.hosts),
     )

@@ -10,7 +10,7 @@
                      │ policies of an endpoint    │
     tiers ─────► EndpointTiers                    │
                      │                            │
-    local endpoints ─► InterfaceOwners            │
+    local endpoints ─► InterfaceOwners            │      pools, hosts (as they are)
                      ▼                            ▼
                   Sequencer: compares with what was told before ──► Changes
 
@@ -36,8 +36,11 @@ from calico_openstack.felix.calc.label_index import Labels
 from calico_openstack.felix.calc.referenced_sets import Definitions, ReferencedSets, resolve
 from calico_openstack.felix.calc.sequencer import Sequencer, Told
 from calico_openstack.felix.calc.set_members import Contribution, SetMembers
-from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedPolicy, WantedProfile
+from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedPolicy, WantedPool, WantedProfile
+from calico_openstack.model.bgp import Node
+from calico_openstack.model.cluster import IpPool
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint
+from calico_openstack.model.net import Net
 from calico_openstack.model.policy import NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Tier
 
 
@@ -62,10 +65,15 @@ class Graph:
         self._local: dict[EndpointKey, Endpoint] = {}
         self._profiles: dict[str, Profile] = {}
         self._spoofing: dict[EndpointKey, Endpoint] = {}
+        self._pools: dict[str, WantedPool] = {}
+        self._hosts: dict[str, tuple[Net, ...]] = {}
 
         self._policies_told = Told[PolicyKey, WantedPolicy](self._wanted_policy)
         self._profiles_told = Told[str, WantedProfile](self._wanted_profile)
         self._endpoints_told = Told[EndpointKey, WantedEndpoint](self._wanted_endpoint)
+
+        self._pools_told = Told[str, WantedPool](self._pools.get)
+        self._hosts_told = Told[str, tuple[Net, ...]](self._hosts.get)
 
         self._members = SetMembers()
         self._referenced = ReferencedSets(self._members)
@@ -80,7 +88,10 @@ class Graph:
 
     def flush(self) -> Changes:
         """Everything that is different from the last flush."""
-        return self._sequencer.flush()
+        changes = self._sequencer.flush()
+        self._pools_told.collect(changes.pools, changes.pools_removed)
+        self._hosts_told.collect(changes.hosts, changes.hosts_removed)
+        return changes
 
     def reasons(self) -> dict[EndpointKey, str]:
         """Why local endpoints that the datastore has are not programmed."""
@@ -137,6 +148,23 @@ class Graph:
         if self._tiers.set_tier(name, tier):
             for key in self._local:
                 self._endpoints_told.mark(key)
+
+    def set_pool(self, name: str, pool: IpPool | None) -> None:
+        """Disabled pools count: they are closed to address management, and inside the cloud all the same."""
+        if pool is None:
+            self._pools.pop(name, None)
+        else:
+            self._pools[name] = WantedPool(cidr=pool.cidr, nat_outgoing=pool.nat_outgoing)
+        self._pools_told.mark(name)
+
+    def set_host(self, name: str, node: Node | None) -> None:
+        """The addresses of a host of the cluster."""
+        nets = tuple(net for net in (node.ipv4, node.ipv6) if net is not None) if node else ()
+        if nets:
+            self._hosts[name] = nets
+        else:
+            self._hosts.pop(name, None)
+        self._hosts_told.mark(name)
 
     def set_allow_spoofing(self, allow: bool) -> None:
         """A changed setting, at run time."""

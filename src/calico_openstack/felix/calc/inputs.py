@@ -7,13 +7,16 @@ that a document agrees with the key under which it is stored.
 from __future__ import annotations
 
 from calico_openstack.felix.calc.graph import Graph
+from calico_openstack.model.bgp import Node
+from calico_openstack.model.cluster import IpPool
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint
 from calico_openstack.model.keys import ResourceKey
 from calico_openstack.model.names import parse_endpoint_name
 from calico_openstack.model.policy import NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Tier
 
 POLICY_KINDS = frozenset({"NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"})
-KINDS = POLICY_KINDS | {"WorkloadEndpoint", "HostEndpoint", "Profile", "Tier", "NetworkSet", "GlobalNetworkSet"}
+_OTHER_KINDS = "WorkloadEndpoint HostEndpoint Profile Tier NetworkSet GlobalNetworkSet IPPool Node"
+KINDS = POLICY_KINDS | frozenset(_OTHER_KINDS.split())
 """The kinds that the graph thinks about."""
 
 
@@ -33,6 +36,10 @@ def feed(graph: Graph, key: ResourceKey, value: object) -> None:
         case "NetworkSet" | "GlobalNetworkSet":
             set_key = NetworkSetKey(key.namespace, key.name)
             graph.set_network_set(set_key, value if isinstance(value, NetworkSet) else None)
+        case "IPPool":
+            graph.set_pool(key.name, value if isinstance(value, IpPool) else None)
+        case "Node":
+            graph.set_host(key.name, value if isinstance(value, Node) else None)
         case kind if kind in POLICY_KINDS:
             policy_key = PolicyKey(key.kind, key.namespace, key.name)
             graph.set_policy(policy_key, value if isinstance(value, Policy) else None)
