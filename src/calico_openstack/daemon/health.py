@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
+
+from calico_openstack.daemon.exchange import LINE, http_answer, http_path, http_request, one_answer
 
 Clock = Callable[[], float]
 
@@ -88,30 +89,16 @@ class Health:
 async def serve(health: Health, host: str, port: int) -> asyncio.Server:
     """Answer GET /liveness and GET /readiness on `host:port` until the returned server is closed."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, TimeoutError, ValueError):
-            async with asyncio.timeout(5):
-                request = await reader.readline()
-                # Unread header lines would turn the close into a reset, and the answer might be lost.
-                while (await reader.readline()).strip():
-                    pass
-                writer.write(response(health, request))
-                await writer.drain()
-        writer.close()
+    async def answer(reader: asyncio.StreamReader) -> bytes:
+        return response(health, await http_request(reader))
 
-    return await asyncio.start_server(answer, host, port, limit=8192)
+    return await asyncio.start_server(one_answer(answer), host, port, limit=LINE)
 
 
 def response(health: Health, request_line: bytes) -> bytes:
     """The whole HTTP/1.0 answer to a request line."""
-    words = request_line.split()
-    path = words[1].split(b"?")[0] if len(words) >= 2 and words[0] in (b"GET", b"HEAD") else b""
-    if path == b"/liveness":
-        status = "200 OK" if health.live else "503 Service Unavailable"
-    elif path == b"/readiness":
-        status = "200 OK" if health.ready else "503 Service Unavailable"
-    else:
-        status = "404 Not Found"
-    body = b"" if status.startswith("404") else health.table().encode()
-    head = f"HTTP/1.0 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + (b"" if words[:1] == [b"HEAD"] else body)
+    path = http_path(request_line)
+    if path not in (b"/liveness", b"/readiness"):
+        return http_answer(request_line, "404 Not Found", b"")
+    good = health.live if path == b"/liveness" else health.ready
+    return http_answer(request_line, "200 OK" if good else "503 Service Unavailable", health.table().encode())

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from collections import Counter
+from typing import Any, TextIO
 
 import structlog
 
@@ -25,6 +26,30 @@ LEVELS: dict[str, int] = {
     "CRITICAL": logging.CRITICAL,
     "NONE": logging.CRITICAL + 10,
 }
+
+
+class Written(logging.StreamHandler[TextIO]):
+    """Writes lines, and counts them by level, and those that could not be written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self.lines: Counter[str] = Counter()
+        self.errors = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines[record.levelname.lower()] += 1
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A standard error that is full or gone must not end an agent; there is nowhere to complain."""
+        self.errors += 1
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def written() -> Written | None:
+    """The counts since `setup`; None before it."""
+    return next((handler for handler in logging.getLogger().handlers if isinstance(handler, Written)), None)
 
 
 def setup(level: str = "INFO", **bound: str) -> None:
@@ -45,7 +70,7 @@ def setup(level: str = "INFO", **bound: str) -> None:
         # Where `rich` is installed the default shows the local variables of each frame, and passwords among them.
         exception_formatter=structlog.dev.plain_traceback,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Written(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],

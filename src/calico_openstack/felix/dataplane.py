@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.reconcile import Reconciler
@@ -74,9 +74,10 @@ class Dataplane:
         self._connection = NetlinkSocket(ROUTE, strict=True)
         self.events = KernelEvents()
         self._links = Links()
-        self._wanted = Wanted()
-        self._firewall = Firewall(settings.ruleset, self._wanted)
-        self._taps = Taps(settings.host, self._tap)
+        # Public for who shows them (metrics, the debug socket), as whole copies: this thread goes on changing them.
+        self.wanted = self._wanted = Wanted()
+        self.firewall = self._firewall = Firewall(settings.ruleset, self._wanted)
+        self.taps = self._taps = Taps(settings.host, self._tap)
         self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
         self._routes.use(settings.host.protocol, settings.remove_external_routes)
         self._route_keeper = Reconciler[RouteKey, Route](self._routes)
@@ -141,6 +142,18 @@ class Dataplane:
         self._counts["flows"] = self._conntrack.ended - flows
         self._counts["sysctls"] = self._sysctls.operations - writes
         return Report(self._counts, statuses, {name: failure.reason for name, failure in self._ledger}, self._wake_at())
+
+    def ledgers(self) -> dict[str, Retries[Any]]:
+        """What failed and waits for its next try, by kind."""
+        routes, neighbours = self._route_keeper, self._neighbour_keeper
+        return {
+            "interface": self._ledger,
+            **self._firewall.ledgers(),
+            "route": routes.failures,
+            "all routes": routes.trouble,
+            "neighbour": neighbours.failures,
+            "all neighbours": neighbours.trouble,
+        }
 
     def close(self) -> None:
         for part in (self._connection, self.events, self._firewall, self._conntrack):

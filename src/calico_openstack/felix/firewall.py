@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
-from calico_openstack.felix.ruleset.objects import NftChanges
+from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.wanted.state import Changes, Wanted
@@ -39,7 +40,7 @@ class Firewall:
     def __init__(self, settings: RulesetSettings, wanted: Wanted, tables: NftTables | None = None) -> None:
         self._wanted = wanted
         self._renderer = RulesetRenderer(settings)
-        self._tables = tables or NftTables()
+        self.tables = self._tables = tables or NftTables()
         self._trouble = Retries[str]()
         self._held = Retries[EndpointKey]()
         self._suspects: set[EndpointKey] = set()
@@ -63,6 +64,15 @@ class Firewall:
     def trouble(self) -> str | None:
         """Why the kernel does not have what was rendered."""
         return next((failure.reason for _, failure in self._trouble), None)
+
+    @property
+    def rendered(self) -> Ruleset:
+        """What the kernel should have. Not to be changed; the apply thread goes on changing it."""
+        return self._renderer.full()
+
+    def ledgers(self) -> dict[str, Retries[Any]]:
+        """What waits for its next try: the firewall as a whole, and endpoints held back."""
+        return {"nft": self._trouble, "nft endpoint": self._held}
 
     def drifted(self) -> None:
         """Somebody may have changed our tables: read them back at the next step."""

@@ -35,3 +35,23 @@ logs.get_logger("test").warning("object.refused", reason="bad\\n2026-01-01 agent
     assert len(done.stderr.splitlines()) == 1
     assert "\x1b" not in done.stderr
     assert "agent.stopping" in done.stderr
+
+
+def test_lines_are_counted_by_level_and_those_that_could_not_be_written_too() -> None:
+    program = """
+import os
+from calico_openstack.daemon import logs
+
+logs.setup()
+log = logs.get_logger("test")
+log.warning("one")
+log.warning("two")
+log.debug("not written at this level")
+os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+log.error("lost")
+counts = logs.written()
+print(dict(counts.lines), counts.errors)
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=30, capture_output=True, text=True)
+
+    assert done.stdout == "{'warning': 2, 'error': 1} 1\n"

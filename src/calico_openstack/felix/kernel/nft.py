@@ -46,10 +46,14 @@ class NftRefused(Exception):
 
 class NftTables:
     """One connection to nf_tables of the current network namespace. `transactions` counts those that were
-    sent."""
+    sent, `refusals` those of them that did not happen, `readings` whole read-backs, `failed_readings` those without
+    an end."""
 
     def __init__(self) -> None:
         self.transactions = 0
+        self.refusals = 0
+        self.readings = 0
+        self.failed_readings = 0
         self._socket = NetlinkSocket(NETFILTER, buffer=64 << 20)
 
     def close(self) -> None:
@@ -65,6 +69,14 @@ class NftTables:
 
     def read(self) -> Actual:
         """Our tables as they are. NetlinkError EINTR when somebody changes the tables faster than we read."""
+        self.readings += 1
+        try:
+            return self._read_consistently()
+        except OSError:
+            self.failed_readings += 1
+            raise
+
+    def _read_consistently(self) -> Actual:
         for _ in range(_READ_TRIES):
             before = self.generation()
             try:
@@ -86,8 +98,10 @@ class NftTables:
         try:
             self._socket.send_transaction(nft.BEGIN, messages, nft.END)
         except NetlinkError as error:
+            self.refusals += 1
             raise NftRefused(error, _named(changes, error.index)) from error
         except OSError as error:
+            self.refusals += 1
             raise NftRefused(error) from error
 
     def synchronise(self, wanted: Ruleset) -> NftChanges:
