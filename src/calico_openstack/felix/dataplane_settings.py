@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, cast
 
 from calico_openstack.felix.dataplane import DataplaneSettings
-from calico_openstack.felix.ruleset.settings import RulesetSettings, Service
+from calico_openstack.felix.ruleset.settings import LogRate, RulesetSettings, Service
 from calico_openstack.felix.settings import FelixSettings
 from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.model.net import host_net
@@ -43,6 +43,21 @@ def ruleset_settings(settings: FelixSettings) -> RulesetSettings:
         vxlan_port=settings.vxlan_port,
         drop_invalid=not settings.disable_conntrack_invalid_check,
         log_prefix=settings.log_prefix,
+        log_rate=_log_rate(settings),
+        nat_address=settings.nat_outgoing_address,
+        nat_ports=settings.nat_port_range,
+        nat_interface=settings.nat_outgoing_interface_filter,
+        nat_excludes_hosts=settings.nat_outgoing_excludes_hosts,
+        floating_source=settings.floating_ip_outbound_snat,
+    )
+
+
+def _log_rate(settings: FelixSettings) -> LogRate | None:
+    if settings.log_action_rate_limit is None:
+        return None
+    lines, unit = settings.log_action_rate_limit
+    return LogRate(
+        lines, cast("Literal['second', 'minute', 'hour', 'day']", unit), settings.log_action_rate_limit_burst
     )
 
 

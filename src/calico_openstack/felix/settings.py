@@ -10,15 +10,14 @@ Pure: sources come in as mappings from parameter name to text (`settings_sources
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from calico_openstack.daemon.settings import FALSE, TRUE, SettingsError
+from calico_openstack.daemon.settings import SettingsError
 from calico_openstack.etcd.values import EtcdSettings
+from calico_openstack.felix import conversions as to
 from calico_openstack.felix.parameters import LOCAL
-from calico_openstack.model.names import check_region
 from calico_openstack.model.net import Net, host_net
 
 
@@ -63,6 +62,13 @@ class FelixSettings:
     vxlan_port: int = 4789
     disable_conntrack_invalid_check: bool = False
     workload_source_spoofing: bool = False
+    nat_outgoing_address: Net | None = None
+    nat_port_range: tuple[int, int] | None = None
+    nat_outgoing_interface_filter: str = ""
+    nat_outgoing_excludes_hosts: bool = False
+    floating_ip_outbound_snat: bool = False
+    log_action_rate_limit: tuple[int, str] | None = None
+    log_action_rate_limit_burst: int = 5
 
     endpoint_reporting_enabled: bool = False
     reporting_interval_secs: float = 30.0
@@ -84,90 +90,9 @@ class FelixSettings:
         )
 
 
-def _text(text: str) -> str:
-    return text
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() not in TRUE | FALSE:
-        raise ValueError("true or false is expected")
-    return text.lower() in TRUE
-
-
-def _integer(low: int, high: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        number = int(text, 0) if text.lower().startswith("0x") else int(text)
-        if not low <= number <= high:
-            raise ValueError(f"a whole number from {low} to {high} is expected")
-        return number
-
-    return convert
-
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _seconds(text: str) -> float:
-    """Seconds as a number, or a Go duration (`1m30s`), as FelixConfiguration has them."""
-    parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    number = float(text)
-    if not 0 <= number < 1e9:
-        raise ValueError("a number of seconds is expected")
-    return number
-
-
-def _choice(*words: str) -> Callable[[str], str]:
-    def convert(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(f"one of {', '.join(words)} is expected")
-        return text.lower()
-
-    return convert
-
-
-def _switch(on: str, off: str) -> Callable[[str], bool]:
-    convert = _choice(on.lower(), off.lower())
-    return lambda text: convert(text) == on.lower()
-
-
-def _address(version: int) -> Callable[[str], Net]:
-    def convert(text: str) -> Net:
-        net = host_net(text)
-        if net.version != version:
-            raise ValueError(f"an IPv{version} address is expected")
-        return net
-
-    return convert
-
-
-def _prefixes(text: str) -> tuple[str, ...]:
-    words = _words(text)
-    if not words or not all(re.fullmatch(r"[a-zA-Z0-9_-]{1,15}", word) for word in words):
-        raise ValueError("a comma-separated list of interface name prefixes is expected")
-    return words
-
-
-def _hostname(text: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9_.-]+", text):
-        raise ValueError("letters, digits, dots, dashes and underscores are expected")
-    return text
-
-
-def _region(text: str) -> str:
-    check_region(text)
-    return text
-
-
-_PRIORITY = _integer(1, 2147483646)
-_PORT = _integer(1, 65535)
-_FORWARDED = _switch("Enabled", "Disabled")
+_PRIORITY = to.integer(1, 2147483646)
+_PORT = to.integer(1, 65535)
+_FORWARDED = to.switch("Enabled", "Disabled")
 
 
 class _Typed(NamedTuple):
@@ -178,50 +103,57 @@ class _Typed(NamedTuple):
 
 
 TYPED: dict[str, _Typed] = {
-    "FelixHostname": _Typed("felix_hostname", _hostname),
-    "EtcdEndpoints": _Typed("etcd_endpoints", _words, ()),
-    "EtcdAddr": _Typed("etcd_addr", _text),
-    "EtcdScheme": _Typed("etcd_scheme", _choice("http", "https")),
-    "EtcdCaFile": _Typed("etcd_ca_file", _text, None),
-    "EtcdCertFile": _Typed("etcd_cert_file", _text, None),
-    "EtcdKeyFile": _Typed("etcd_key_file", _text, None),
-    "EtcdUsername": _Typed("etcd_username", _text, None),
-    "EtcdPassword": _Typed("etcd_password", _text, None),
-    "OpenstackRegion": _Typed("openstack_region", _region, None),
+    "FelixHostname": _Typed("felix_hostname", to.hostname),
+    "EtcdEndpoints": _Typed("etcd_endpoints", to.words, ()),
+    "EtcdAddr": _Typed("etcd_addr", to.text),
+    "EtcdScheme": _Typed("etcd_scheme", to.choice("http", "https")),
+    "EtcdCaFile": _Typed("etcd_ca_file", to.text, None),
+    "EtcdCertFile": _Typed("etcd_cert_file", to.text, None),
+    "EtcdKeyFile": _Typed("etcd_key_file", to.text, None),
+    "EtcdUsername": _Typed("etcd_username", to.text, None),
+    "EtcdPassword": _Typed("etcd_password", to.text, None),
+    "OpenstackRegion": _Typed("openstack_region", to.region, None),
     "LogSeverityScreen": _Typed(
-        "log_severity_screen", _choice("trace", "debug", "info", "warning", "error", "fatal"), "fatal"
+        "log_severity_screen", to.choice("trace", "debug", "info", "warning", "error", "fatal"), "fatal"
     ),
-    "LogPrefix": _Typed("log_prefix", _text),
-    "InterfacePrefix": _Typed("interface_prefix", _prefixes),
-    "Ipv6Support": _Typed("ipv6_support", _boolean),
+    "LogPrefix": _Typed("log_prefix", to.text),
+    "InterfacePrefix": _Typed("interface_prefix", to.prefixes),
+    "Ipv6Support": _Typed("ipv6_support", to.boolean),
     "IPForwarding": _Typed("ip_forwarding", _FORWARDED),
-    "DeviceRouteProtocol": _Typed("device_route_protocol", _integer(1, 255)),
-    "DeviceRouteSourceAddress": _Typed("device_route_source_address", _address(4), None),
-    "DeviceRouteSourceAddressIPv6": _Typed("device_route_source_address_ipv6", _address(6), None),
+    "DeviceRouteProtocol": _Typed("device_route_protocol", to.integer(1, 255)),
+    "DeviceRouteSourceAddress": _Typed("device_route_source_address", to.address(4), None),
+    "DeviceRouteSourceAddressIPv6": _Typed("device_route_source_address_ipv6", to.address(6), None),
     "IPv4NormalRoutePriority": _Typed("ipv4_normal_route_priority", _PRIORITY),
     "IPv6NormalRoutePriority": _Typed("ipv6_normal_route_priority", _PRIORITY),
-    "RemoveExternalRoutes": _Typed("remove_external_routes", _boolean),
-    "RouteSyncDisabled": _Typed("route_sync_disabled", _boolean),
-    "RouteRefreshInterval": _Typed("route_refresh_interval", _seconds, 0.0),
-    "InterfaceRefreshInterval": _Typed("interface_refresh_interval", _seconds, 0.0),
-    "NftablesRefreshInterval": _Typed("nftables_refresh_interval", _seconds, 0.0),
-    "MetadataAddr": _Typed("metadata_addr", _text, None),
+    "RemoveExternalRoutes": _Typed("remove_external_routes", to.boolean),
+    "RouteSyncDisabled": _Typed("route_sync_disabled", to.boolean),
+    "RouteRefreshInterval": _Typed("route_refresh_interval", to.seconds, 0.0),
+    "InterfaceRefreshInterval": _Typed("interface_refresh_interval", to.seconds, 0.0),
+    "NftablesRefreshInterval": _Typed("nftables_refresh_interval", to.seconds, 0.0),
+    "MetadataAddr": _Typed("metadata_addr", to.text, None),
     "MetadataPort": _Typed("metadata_port", _PORT, 0),
-    "MetadataProxyEnabled": _Typed("metadata_proxy_enabled", _boolean),
-    "DefaultEndpointToHostAction": _Typed("default_endpoint_to_host_action", _choice("drop", "return", "accept")),
-    "NftablesFilterDenyAction": _Typed("nftables_filter_deny_action", _choice("drop", "reject")),
-    "AllowVXLANPacketsFromWorkloads": _Typed("allow_vxlan_packets_from_workloads", _boolean),
-    "AllowIPIPPacketsFromWorkloads": _Typed("allow_ipip_packets_from_workloads", _boolean),
+    "MetadataProxyEnabled": _Typed("metadata_proxy_enabled", to.boolean),
+    "DefaultEndpointToHostAction": _Typed("default_endpoint_to_host_action", to.choice("drop", "return", "accept")),
+    "NftablesFilterDenyAction": _Typed("nftables_filter_deny_action", to.choice("drop", "reject")),
+    "AllowVXLANPacketsFromWorkloads": _Typed("allow_vxlan_packets_from_workloads", to.boolean),
+    "AllowIPIPPacketsFromWorkloads": _Typed("allow_ipip_packets_from_workloads", to.boolean),
     "VXLANPort": _Typed("vxlan_port", _PORT),
-    "DisableConntrackInvalidCheck": _Typed("disable_conntrack_invalid_check", _boolean),
-    "WorkloadSourceSpoofing": _Typed("workload_source_spoofing", _switch("Any", "Disabled")),
-    "EndpointReportingEnabled": _Typed("endpoint_reporting_enabled", _boolean),
-    "ReportingIntervalSecs": _Typed("reporting_interval_secs", _seconds, 0.0),
-    "ReportingTTLSecs": _Typed("reporting_ttl_secs", _seconds),
-    "HealthEnabled": _Typed("health_enabled", _boolean),
-    "HealthHost": _Typed("health_host", _text),
+    "DisableConntrackInvalidCheck": _Typed("disable_conntrack_invalid_check", to.boolean),
+    "WorkloadSourceSpoofing": _Typed("workload_source_spoofing", to.switch("Any", "Disabled")),
+    "NATOutgoingAddress": _Typed("nat_outgoing_address", host_net, None),
+    "NATPortRange": _Typed("nat_port_range", to.port_range, None),
+    "NATOutgoingExclusions": _Typed("nat_outgoing_excludes_hosts", to.switch("IPPoolsAndHostIPs", "IPPoolsOnly")),
+    "IptablesNATOutgoingInterfaceFilter": _Typed("nat_outgoing_interface_filter", to.interface, ""),
+    "FloatingIPOutboundSNAT": _Typed("floating_ip_outbound_snat", to.boolean),
+    "LogActionRateLimit": _Typed("log_action_rate_limit", to.log_rate, None),
+    "LogActionRateLimitBurst": _Typed("log_action_rate_limit_burst", to.integer(1, (1 << 31) - 1)),
+    "EndpointReportingEnabled": _Typed("endpoint_reporting_enabled", to.boolean),
+    "ReportingIntervalSecs": _Typed("reporting_interval_secs", to.seconds, 0.0),
+    "ReportingTTLSecs": _Typed("reporting_ttl_secs", to.seconds),
+    "HealthEnabled": _Typed("health_enabled", to.boolean),
+    "HealthHost": _Typed("health_host", to.text),
     "HealthPort": _Typed("health_port", _PORT),
-    "DataplaneWatchdogTimeout": _Typed("dataplane_watchdog_timeout", _seconds),
+    "DataplaneWatchdogTimeout": _Typed("dataplane_watchdog_timeout", to.seconds),
 }
 """The parameters that have an effect. All other known ones are accepted without one."""
 

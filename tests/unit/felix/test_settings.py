@@ -8,9 +8,11 @@ import pytest
 from calico_openstack.daemon.settings import SettingsError
 from calico_openstack.felix.dataplane_settings import dataplane_settings, ruleset_settings
 from calico_openstack.felix.parameters import LOCAL, SHARED, parameter, parameter_of_field
+from calico_openstack.felix.ruleset.settings import LogRate
 from calico_openstack.felix.settings import TYPED, FelixSettings, Source, resolve
 from calico_openstack.felix.settings_sources import datastore_sources, environment_source, file_source
 from calico_openstack.model.cluster import FelixConfiguration
+from calico_openstack.model.net import host_net
 from calico_openstack.model.selector import parse
 
 
@@ -145,3 +147,46 @@ def test_the_firewall_gets_its_share() -> None:
     assert str(ruleset.metadata) == "Service(address=Net(version=4, value=2130706433, length=32), port=8775)"
     assert ruleset_settings(settings(MetadataAddr="metadata.example")).metadata is None
     assert dataplane_settings(settings(IPForwarding="Disabled"), "1").forwarding is False
+
+
+def test_the_firewall_learns_how_to_translate_and_how_often_to_log() -> None:
+    ruleset = ruleset_settings(
+        settings(
+            NATOutgoingAddress="192.0.2.1",
+            NATPortRange="32768:60999",
+            NATOutgoingExclusions="IPPoolsAndHostIPs",
+            IptablesNATOutgoingInterfaceFilter="eth+",
+            FloatingIPOutboundSNAT="true",
+            LogActionRateLimit="10/Minute",
+            LogActionRateLimitBurst="20",
+        )
+    )
+
+    assert (ruleset.nat_address, ruleset.nat_ports) == (host_net("192.0.2.1"), (32768, 60999))
+    assert (ruleset.nat_excludes_hosts, ruleset.nat_interface, ruleset.floating_source) == (True, "eth+", True)
+    assert ruleset.log_rate == LogRate(10, "minute", 20)
+    plain = ruleset_settings(settings())
+    assert (plain.nat_address, plain.nat_ports, plain.log_rate, plain.floating_source) == (None, None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("NATPortRange", "9:3"),
+        ("NATPortRange", "0:3"),
+        ("NATPortRange", "a"),
+        ("NATOutgoingAddress", "x"),
+        ("NATOutgoingExclusions", "Nothing"),
+        ("IptablesNATOutgoingInterfaceFilter", "et h"),
+        ("IptablesNATOutgoingInterfaceFilter", "a+b"),
+        ("LogActionRateLimit", "10"),
+        ("LogActionRateLimit", "0/second"),
+        ("LogActionRateLimit", "1/week"),
+    ],
+)
+def test_what_is_no_range_rate_or_name_is_reported(name: str, text: str) -> None:
+    found = resolve("host", [Source("test", {name: text}, local=True)])
+
+    assert found.settings == FelixSettings("host")
+    assert len(found.problems) == 1
+    assert name in found.problems[0]
