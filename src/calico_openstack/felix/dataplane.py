@@ -3,6 +3,7 @@
     drain events             ─► links; drift marks wishes
     what is no longer wanted ─► routes go first, then the firewall forgets the endpoint, then its flows end
     what is newly wanted     ─► the firewall first, then sysctls, neighbours, and routes last
+    what is narrower now     ─► flows that nobody allows any more end (`flows`)
     read back                ─► status: "up" only if the tap carries, the firewall took the batch, and the kernel
                                 shows the routes
 
@@ -23,7 +24,7 @@ from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.reconcile import Reconciler
 from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.firewall import Firewall
-from calico_openstack.felix.kernel.conntrack import Conntrack
+from calico_openstack.felix.flows import Flows
 from calico_openstack.felix.kernel.events import KernelEvents
 from calico_openstack.felix.kernel.links import Links
 from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, concerns
@@ -32,9 +33,11 @@ from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.taps import Difference, Taps
 from calico_openstack.felix.wanted.host import HostRules, global_sysctls
+from calico_openstack.felix.wanted.narrowing import Narrowing
 from calico_openstack.felix.wanted.state import Changes, Wanted
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
+from calico_openstack.netlink.rtnl_addresses import dump_addresses, read_address
 from calico_openstack.netlink.rtnl_links import Link
 from calico_openstack.netlink.rtnl_routes import Route
 from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
@@ -83,7 +86,8 @@ class Dataplane:
         self._route_keeper = Reconciler[RouteKey, Route](self._routes)
         self._neighbour_keeper = Reconciler[NeighbourKey, str](Neighbours(self._connection, self._is_tap))
         self._sysctls = Sysctls()
-        self._conntrack = Conntrack()
+        self._narrowing = Narrowing()
+        self._flows = Flows(self._wanted, self._host_addresses)
         self._ledger = Retries[str]()
         self._up: dict[EndpointKey, bool] = {}
         # What the next step has to do besides its changes.
@@ -118,7 +122,9 @@ class Dataplane:
     def step(self, changes: Changes, now: float) -> Report:
         """Bring the kernel to the wanted state as changed by `changes`. OSError only if nothing can be listed."""
         self._counts = dict.fromkeys(TARGETS, 0)
-        flows, writes = self._conntrack.ended, self._sysctls.operations
+        flows, writes = self._flows.ended, self._sysctls.operations
+        if changes:
+            self._flows.changed(self._narrowing.update(self._wanted, changes))
         self._wanted.apply(changes)
         changed, flapped = self._observe(now)
         statuses = [(key, False) for key in self._interrupted(flapped)]
@@ -130,7 +136,8 @@ class Dataplane:
 
         self._withdraw(now)
         protected = self._protect(changes, now)
-        self._release(now)
+        self._flows.release(self._owed_releases, now)
+        self._owed_releases = set()
         failures = self._program_sysctls(dirty)
         self._want(self._neighbour_keeper, self._owed_neighbours)
         self._counts["neighbours"] += self._neighbour_keeper.step(now).operations
@@ -138,8 +145,9 @@ class Dataplane:
             self._want(self._route_keeper, self._owed_routes)
             self._counts["routes"] += self._route_keeper.step(now).operations
             self._routes_known = True
+            self._flows.judge(self.settings.ruleset, now)
         statuses += self._prove(dirty, protected, failures, now)
-        self._counts["flows"] = self._conntrack.ended - flows
+        self._counts["flows"] = self._flows.ended - flows
         self._counts["sysctls"] = self._sysctls.operations - writes
         return Report(self._counts, statuses, {name: failure.reason for name, failure in self._ledger}, self._wake_at())
 
@@ -156,7 +164,7 @@ class Dataplane:
         }
 
     def close(self) -> None:
-        for part in (self._connection, self.events, self._firewall, self._conntrack):
+        for part in (self._connection, self.events, self._firewall, self._flows):
             part.close()
 
     def _observe(self, now: float) -> tuple[set[str], set[str]]:
@@ -226,14 +234,9 @@ class Dataplane:
             self._look_at |= self._taps.owners.keys()
         return protected
 
-    def _release(self, now: float) -> None:
-        try:
-            self._conntrack.release(self._owed_releases)
-        except OSError as error:
-            # The firewall has forgotten the old owner already; what may remain is a flow that the new one's policy
-            # would have refused. Not a reason to keep the new owner off the network.
-            log.warning("conntrack.failed", addresses=len(self._owed_releases), reason=str(error))
-        self._owed_releases = set()
+    def _host_addresses(self) -> set[Net]:
+        found = (read_address(message) for message in self._connection.dump(dump_addresses()))
+        return {event.address.address for event in found if event is not None}
 
     def _program_sysctls(self, dirty: set[str]) -> dict[str, str]:
         wanted = global_sysctls(self.settings.host.ipv6, self.settings.forwarding)
@@ -315,6 +318,7 @@ class Dataplane:
             self._neighbour_keeper.wake_at(),
             self._ledger.wake_at(),
             self._routes.wake_at(),
+            self._flows.wake_at(),
             0.0 if self._look_at else None,
         ]
         return min((at for at in times if at is not None), default=None)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from calico_openstack.model.net import Net
 from calico_openstack.netlink import rtnl, wire
@@ -20,13 +21,40 @@ from calico_openstack.netlink.wire import Message, Request
 _HEADER = struct.Struct("=BBH")
 _SUBSYSTEM = 1 << 8
 _GET, _DELETE = _SUBSYSTEM | 1, _SUBSYSTEM | 2
-_TUPLE_ORIG, _TUPLE_REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
-_TUPLE_IP = 1
+_TUPLE_ORIG, _TUPLE_REPLY, _ID, _TUPLE_MASTER, _ZONE, _FILTER = 1, 2, 12, 14, 18, 25
+_TUPLE_IP, _TUPLE_PROTO = 1, 2
 _IP_SOURCE = {4: 1, 6: 3}
+_IP_DESTINATION = {4: 2, 6: 4}
+_PROTO_NUMBER, _PROTO_SOURCE_PORT, _PROTO_DESTINATION_PORT = 1, 2, 3
+_PROTO_ICMP = {1: (5, 6), 58: (8, 9)}
 _FILTER_FLAGS = {_TUPLE_ORIG: 1, _TUPLE_REPLY: 2}
 _BY_SOURCE = 1 << 0
 
 DIRECTIONS = (_TUPLE_ORIG, _TUPLE_REPLY)
+
+
+class Ends(NamedTuple):
+    """One direction of a flow. `ports`: source and destination; `icmp`: type and code; where the protocol has them."""
+
+    source: Net
+    destination: Net
+    protocol: int
+    ports: tuple[int, int] | None = None
+    icmp: tuple[int, int] | None = None
+
+
+class Tracked(NamedTuple):
+    """A flow as the kernel tracks it.
+
+    `original` is its first packet as it came in, `reply` what the kernel expects in return: without translation the
+    mirror image. So the first packet, translated, goes from `original.source` to `reply.source`. `master` is the first
+    packet of the flow that announced this one (FTP data). `zone` 0 is the host's own.
+    """
+
+    original: Ends
+    reply: Ends
+    master: Ends | None = None
+    zone: int = 0
 
 
 def find_flows(address: Net, direction: int) -> Request:
@@ -36,6 +64,37 @@ def find_flows(address: Net, direction: int) -> Request:
     body += wire.nest(direction, wire.nest(_TUPLE_IP, source))
     body += wire.nest(_FILTER, wire.u32(_FILTER_FLAGS[direction], _BY_SOURCE))
     return Request(_GET, 0, body)
+
+
+def all_flows(version: int) -> Request:
+    """A dump of every flow of one IP version."""
+    return Request(_GET, 0, _header(version))
+
+
+def read_flow(message: Message) -> Tracked | None:
+    """The flow of a dump; None for what is no IP flow."""
+    version = rtnl.version_of(message.body[0])
+    found = wire.attributes(message.body, _HEADER.size)
+    if version is None or _TUPLE_ORIG not in found or _TUPLE_REPLY not in found:
+        return None
+    master = _ends(version, found[_TUPLE_MASTER]) if _TUPLE_MASTER in found else None
+    zone = int.from_bytes(found.get(_ZONE, b""), "big")
+    return Tracked(_ends(version, found[_TUPLE_ORIG]), _ends(version, found[_TUPLE_REPLY]), master, zone)
+
+
+def _ends(version: int, packed: bytes) -> Ends:
+    parts = wire.attributes(packed)
+    addresses = wire.attributes(parts[_TUPLE_IP])
+    proto = wire.attributes(parts[_TUPLE_PROTO])
+    protocol = proto[_PROTO_NUMBER][0]
+    ports = icmp = None
+    if _PROTO_SOURCE_PORT in proto and _PROTO_DESTINATION_PORT in proto:
+        ports = wire.read_be16(proto[_PROTO_SOURCE_PORT]), wire.read_be16(proto[_PROTO_DESTINATION_PORT])
+    elif protocol in _PROTO_ICMP:
+        kind, code = _PROTO_ICMP[protocol]
+        icmp = proto[kind][0], proto[code][0]
+    source, destination = addresses[_IP_SOURCE[version]], addresses[_IP_DESTINATION[version]]
+    return Ends(rtnl.read_address(version, source), rtnl.read_address(version, destination), protocol, ports, icmp)
 
 
 def end_flow(version: int, flow: Message) -> Request:
@@ -48,21 +107,32 @@ def end_flow(version: int, flow: Message) -> Request:
     return Request(_DELETE, 0, body)
 
 
-def end_flows_of(connection: NetlinkSocket, addresses: Iterable[Net]) -> int:
-    """End every flow of these addresses (full length) in the socket's namespace; how many there were.
+def find_flows_of(connection: NetlinkSocket, addresses: Iterable[Net]) -> list[Message]:
+    """Every flow of these addresses (full length), for `read_flow`; one between two of them may come twice."""
+    return [
+        message
+        for address in addresses
+        for direction in DIRECTIONS
+        for message in connection.dump(find_flows(address, direction))
+    ]
 
-    A flow that ended by itself meanwhile is no error. Raises NetlinkError for anything else.
+
+def end_flows(connection: NetlinkSocket, flows: Sequence[Message]) -> int:
+    """End these flows; how many there were.
+
+    A flow that ended by itself meanwhile is no error. Raises NetlinkError for anything else, after having tried all.
     """
-    ended = 0
-    for address in addresses:
-        for direction in DIRECTIONS:
-            flows = connection.dump(find_flows(address, direction))
-            requests = [end_flow(address.version, flow) for flow in flows]
-            for failure in connection.send_batch(requests).values():
-                if failure.errno != errno.ENOENT:
-                    raise failure
-            ended += len(requests)
-    return ended
+    requests = [end_flow(rtnl.version_of(flow.body[0]) or 4, flow) for flow in flows]
+    failures = connection.send_batch(requests)
+    for failure in failures.values():
+        if failure.errno != errno.ENOENT:
+            raise failure
+    return len(flows) - len(failures)
+
+
+def end_flows_of(connection: NetlinkSocket, addresses: Iterable[Net]) -> int:
+    """End every flow of these addresses (full length) in the socket's namespace; how many there were."""
+    return sum(end_flows(connection, find_flows_of(connection, [address])) for address in addresses)
 
 
 def _header(version: int) -> bytes:

@@ -1,33 +1,51 @@
-"""Ending the flows of an address that left this host or moved to another interface. Needs CAP_NET_ADMIN.
+"""The flows that this host tracks: list those of some addresses, end some. Needs CAP_NET_ADMIN.
 
-Happens in the apply thread, before the address gets a new route: a re-used address must not inherit flows.
+An address that leaves this host, or moves to another interface, must not hand its flows to the next owner: `release`
+ends them, before the address gets a new route.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from calico_openstack.model.net import Net
-from calico_openstack.netlink.conntrack import end_flows_of
+from calico_openstack.netlink.conntrack import all_flows, end_flows, end_flows_of, find_flows_of
 from calico_openstack.netlink.socket import NETFILTER, NetlinkSocket
+from calico_openstack.netlink.wire import Message
+
+MOST_SEARCHES = 16
+"""For more addresses than that, one listing of all flows is cheaper than one pass over the table for each."""
 
 
 class Conntrack:
-    """`ended` counts flows. Its socket is opened at the first use."""
+    """`ended` counts flows. Its socket is opened at the first use. All raise OSError when the kernel refuses."""
 
     def __init__(self) -> None:
         self._connection: NetlinkSocket | None = None
         self.ended = 0
 
     def release(self, addresses: Iterable[Net]) -> None:
-        """End all flows of these addresses. Raises OSError when the kernel refuses; calling it again is harmless."""
+        """End all flows of these addresses. Calling it again is harmless."""
         wanted = list(addresses)
-        if not wanted:
-            return
-        if self._connection is None:
-            self._connection = NetlinkSocket(NETFILTER)
-        self.ended += end_flows_of(self._connection, wanted)
+        if wanted:
+            self.ended += end_flows_of(self._open(), wanted)
+
+    def list(self, addresses: Collection[Net]) -> list[Message]:
+        """Flows of these addresses or networks, perhaps with others and perhaps twice, for `read_flow`."""
+        if len(addresses) <= MOST_SEARCHES and all(net.is_host for net in addresses):
+            return find_flows_of(self._open(), addresses)
+        versions = {net.version for net in addresses}
+        return [message for version in sorted(versions) for message in self._open().dump(all_flows(version))]
+
+    def end(self, flows: Sequence[Message]) -> None:
+        """End these flows, as listed; one that is gone already is no error."""
+        self.ended += end_flows(self._open(), flows)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+    def _open(self) -> NetlinkSocket:
+        if self._connection is None:
+            self._connection = NetlinkSocket(NETFILTER)
+        return self._connection

@@ -1,0 +1,186 @@
+"""Ending flows: what is listed, judged in slices, and kept when the kernel refuses."""
+
+import errno
+import struct
+from collections.abc import Collection, Sequence
+
+from calico_openstack.felix.flow_judge import FlowJudge
+from calico_openstack.felix.flows import SLICE, Flows
+from calico_openstack.felix.kernel.conntrack import Conntrack
+from calico_openstack.felix.ruleset.settings import RulesetSettings
+from calico_openstack.felix.wanted.narrowing import Narrowed
+from calico_openstack.felix.wanted.state import Wanted, WantedEndpoint, WantedMatch, WantedProfile, WantedRule
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.net import Net, parse_net
+from calico_openstack.model.policy import PortRange
+from calico_openstack.netlink import wire
+from calico_openstack.netlink.conntrack import Ends, Tracked, read_flow
+from calico_openstack.netlink.wire import Message
+
+GUEST, PEER, HOST = parse_net("10.0.0.1"), parse_net("192.0.2.7"), parse_net("10.0.0.254")
+SETTINGS = RulesetSettings()
+
+
+def tracked(source: Net, destination: Net, port: int, protocol: int = 6, zone: int = 0) -> Tracked:
+    return Tracked(
+        Ends(source, destination, protocol, (40000, port)),
+        Ends(destination, source, protocol, (port, 40000)),
+        zone=zone,
+    )
+
+
+def message(flow: Tracked) -> Message:
+    def ends(kind: int, one: Ends) -> bytes:
+        assert one.ports is not None
+        addresses = wire.attr(1, one.source.packed) + wire.attr(2, one.destination.packed)
+        proto = wire.u8(1, one.protocol) + wire.be16(2, one.ports[0]) + wire.be16(3, one.ports[1])
+        return wire.nest(kind, wire.nest(1, addresses), wire.nest(2, proto))
+
+    zone = wire.be16(18, flow.zone) if flow.zone else b""
+    return Message(0x100, 0, 0, struct.pack("=BBH", 2, 0, 0) + ends(1, flow.original) + ends(2, flow.reply) + zone)
+
+
+def wanted(*ports: int) -> Wanted:
+    """The guest may be asked at these ports, and may ask nobody."""
+    rules = tuple(WantedRule(action="allow", destination=WantedMatch(ports=(PortRange(port, port),))) for port in ports)
+    key = EndpointKey("openstack", "h", "openstack", "vm", "a")
+    one = WantedEndpoint(key=key, interface="tapa", addresses=(GUEST,), profiles=("p",))
+    return Wanted(profiles={"p": WantedProfile(name="p", ingress=rules)}, endpoints={key: one})
+
+
+def all_of(state: Wanted) -> Narrowed:
+    return Narrowed(dict.fromkeys(state.endpoints))
+
+
+class Kernel(Conntrack):
+    """Flows in a list, and refusals."""
+
+    def __init__(self, *flows: Tracked) -> None:
+        super().__init__()
+        self.flows = [message(flow) for flow in flows]
+        self.refuses = False
+        self.listed = 0
+
+    def _ask(self) -> None:
+        if self.refuses:
+            raise OSError(errno.ENOBUFS, "no")
+
+    def release(self, addresses: object) -> None:
+        self._ask()
+        self.ended += 1
+
+    def list(self, addresses: Collection[Net]) -> list[Message]:
+        self._ask()
+        self.listed += 1
+        return list(self.flows)
+
+    def end(self, flows: Sequence[Message]) -> None:
+        self._ask()
+        self.flows = [flow for flow in self.flows if flow not in flows]
+        self.ended += len(flows)
+
+
+def judge(state: Wanted) -> FlowJudge:
+    return FlowJudge(state, all_of(state), SETTINGS, {HOST})
+
+
+def test_a_flow_is_read_as_it_was_written() -> None:
+    flow = tracked(PEER, GUEST, 80, zone=7)
+    assert read_flow(message(flow)) == flow
+
+
+def test_only_what_is_not_allowed_ends() -> None:
+    state = wanted(80)
+
+    assert not judge(state).must_end(tracked(PEER, GUEST, 80))
+    assert judge(state).must_end(tracked(PEER, GUEST, 443))
+    assert judge(state).must_end(tracked(GUEST, PEER, 443))
+
+
+def test_flows_of_others_of_other_zones_and_of_the_host_are_left_alone() -> None:
+    state = wanted()
+
+    for flow in (
+        tracked(PEER, parse_net("10.0.0.2"), 443),
+        tracked(PEER, GUEST, 443, zone=7),
+        tracked(HOST, GUEST, 22),
+        tracked(GUEST, HOST, 53, protocol=17),
+        Tracked(
+            Ends(GUEST, parse_net("255.255.255.255"), 17, (68, 67)),
+            Ends(parse_net("255.255.255.255"), GUEST, 17, (67, 68)),
+        ),
+    ):
+        assert not judge(state).must_end(flow)
+    assert judge(state).must_end(tracked(GUEST, HOST, 22))
+
+
+def test_the_translated_port_and_address_are_what_policy_sees() -> None:
+    floating = parse_net("172.24.4.33")
+    flow = Tracked(Ends(PEER, floating, 6, (40000, 8080)), Ends(GUEST, PEER, 6, (80, 40000)))
+
+    assert not judge(wanted(80)).must_end(flow)
+    assert judge(wanted(8080)).must_end(flow)
+
+
+def test_a_flow_announced_by_another_lives_as_long_as_that() -> None:
+    flow = tracked(PEER, GUEST, 30000)._replace(master=Ends(PEER, GUEST, 6, (40000, 21)))
+
+    assert not judge(wanted(21)).must_end(flow)
+    assert judge(wanted(80)).must_end(flow)
+
+
+def test_flows_are_judged_some_per_step() -> None:
+    state = wanted(80)
+    kernel = Kernel(*(tracked(PEER, GUEST, port) for port in range(1, 201)))
+    hurry = iter(range(1000))
+    flows = Flows(state, set, kernel, lambda: next(hurry) * SLICE * 0.6)
+    flows.changed(all_of(state))
+
+    flows.judge(SETTINGS, 0.0)
+    assert 0 < flows.ended < 199
+    assert flows.wake_at() == 0.0
+    while flows.wake_at() is not None:
+        flows.judge(SETTINGS, 0.0)
+
+    assert (flows.ended, kernel.listed) == (199, 1)
+
+
+def test_what_the_kernel_refuses_is_tried_again() -> None:
+    state = wanted()
+    kernel = Kernel(tracked(PEER, GUEST, 443))
+    flows = Flows(state, set, kernel)
+    kernel.refuses = True
+    flows.release({GUEST}, 0.0)
+    flows.changed(all_of(state))
+    flows.judge(SETTINGS, 0.0)
+    assert flows.wake_at() == 1.0
+    kernel.refuses = False
+
+    flows.release(set(), 0.5)
+    flows.judge(SETTINGS, 0.5)
+    assert flows.ended == 0
+    flows.release(set(), 1.0)
+    flows.judge(SETTINGS, 1.0)
+
+    assert flows.ended == 2
+    assert flows.wake_at() is None
+
+
+def test_flows_found_guilty_are_ended_later_if_the_kernel_refuses_now() -> None:
+    state = wanted()
+    kernel = Kernel(tracked(PEER, GUEST, 443))
+    flows = Flows(state, lambda: _refusing(kernel), kernel)
+    flows.changed(all_of(state))
+    flows.judge(SETTINGS, 0.0)
+    assert kernel.flows
+    kernel.refuses = False
+
+    flows.judge(SETTINGS, 1.0)
+
+    assert kernel.flows == []
+
+
+def _refusing(kernel: Kernel) -> set[Net]:
+    """From here on: the listing has gone well."""
+    kernel.refuses = True
+    return set()
