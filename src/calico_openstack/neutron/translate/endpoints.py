@@ -5,11 +5,12 @@ Field by field as upstream's driver writes it, with these deliberate differences
 * an allowed address pair that is a prefix stays a prefix (upstream wrote `10.0.0.0/24/32`), but only inside the port's
   own subnets or `[calico] allowed_address_pair_networks`: every prefix becomes a *route* to this guest on every host,
   and `0.0.0.0/0` would make it the cloud's default gateway;
+* a pair that no router may forward to (loopback, link-local, ...) is left out: the metadata address would be a guest's;
 * a pair that repeats a fixed IP (Neutron allows it with another MAC) is not listed again: DHCP agents subtract
   `allowedIps` from `ipNetworks` to find the fixed IPs;
 * the gateway is that of the first fixed IP of the family (upstream: the last one);
 * a port without port security refers to a Profile that allows everything, since a port without any policy passes
-nothing.
+  nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +33,17 @@ from calico_openstack.neutron.translate.labels import (
 from calico_openstack.neutron.translate.qos import qos_controls
 from calico_openstack.neutron.translate.site import ORCHESTRATOR, Site
 from calico_openstack.neutron.translate.slots import NO_SLOTS, Presence, Slot, is_endpoint, slots
+
+NEVER_ROUTED: Final = tuple(
+    parse_net(text)
+    for text in (
+        *("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"),
+        *("::/128", "::1/128", "::ffff:0:0/96", "fe80::/10", "ff00::/8"),
+    )
+)
+"""Not for a route to a guest: this host, loopback, link-local (with Nova's metadata address), multicast, broadcast,
+IPv4 in IPv6 clothes (RFC 6890, RFC 4291 section 2.5; upstream's Felix reads the last as IPv4).
+"""
 
 OPEN_PROFILE: Final = "openstack-no-port-security"
 
@@ -204,7 +216,10 @@ def _pairs(port: Mapping[str, Any], fixed: Sequence[Net], own: Sequence[Net]) ->
         except ValueError as error:
             refusals.append(Refusal(f"port {port['id']}, allowed address pair {text}", str(error)))
             continue
-        if not net.is_host and not any(network.contains(net) for network in own):
+        if any(never.contains(net) for never in NEVER_ROUTED):
+            reason = "no router may forward to such an address, so it cannot be routed to the guest"
+            refusals.append(Refusal(f"port {port['id']}, allowed address pair {text}", reason))
+        elif not net.is_host and not any(network.contains(net) for network in own):
             refusals.append(
                 Refusal(
                     f"port {port['id']}, allowed address pair {text}",

@@ -216,3 +216,20 @@ def test_a_region_is_part_of_the_keys_and_of_the_namespace() -> None:
     assert "/workloadendpoints/openstack-region-europe/" in wanted.key
     assert (wanted.labels or {})["projectcalico.org/namespace"] == "openstack-region-europe"
     assert all("/openstack-region-europe/" in key for key in slot_keys(Site(region="europe"), PORT_ID, Slot("h", "d")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("0.0.0.0", "127.0.0.1", "169.254.169.254", "169.254.0.0/30", "255.255.255.255", "224.0.0.18"),
+        *("::", "::1", "fe80::1", "ff02::12", "::ffff:10.0.0.1"),
+    ],
+)
+def test_a_pair_that_no_router_may_route_is_left_out(text: str) -> None:
+    site = Site(pair_networks=(parse_net("0.0.0.0/0"), parse_net("::/0")))
+    port = PORT | {"allowed_address_pairs": [{"ip_address": text}, {"ip_address": "10.65.0.200"}]}
+    answer = port_documents(site, PORT_ID, port, AROUND)
+
+    assert answer.present[0].body["allowedIps"] == ["10.65.0.200/32"]
+    assert len(answer.refusals) == 1
+    assert text in answer.refusals[0].subject
