@@ -49,7 +49,8 @@ class Process:
 
     def __init__(self, make: Callable[[], Parts] = make_parts) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        # By process id: a lock that another thread held at the fork would never be released in the child.
+        self._locks: dict[int, threading.Lock] = {}
         self._pid = 0
         self._parts: Parts | None = None
 
@@ -59,10 +60,7 @@ class Process:
         parts = self._parts
         if parts is not None and self._pid == pid:
             return parts
-        if self._pid != pid:
-            # A lock that another thread held at the fork would never be released in the child.
-            self._lock = threading.Lock()
-        with self._lock:
+        with self._locks.setdefault(pid, threading.Lock()):
             if self._parts is None or self._pid != pid:
                 self._parts = self._make()
                 self._pid = pid
