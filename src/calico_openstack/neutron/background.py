@@ -8,6 +8,7 @@ compare-and-swap leaves). The memory is this process's: if the process dies, the
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from typing import Final
 from oslo_log import log
 
 from calico_openstack.etcd.errors import EtcdError, Unavailable
-from calico_openstack.neutron.sync import Changes, Outcome, Ref, Synchroniser
+from calico_openstack.neutron.sync import Changes, Outcome, Ref, Synchroniser, Unfinished
 from calico_openstack.neutron.translate.document import Refusal
 from calico_openstack.neutron.translate.slots import Slot
 
@@ -56,6 +57,7 @@ class Background:
         self._debts: dict[Ref, Debt] = {}
         self._paying: dict[Ref, Debt] = {}
         self._jobs: list[Callable[[], None]] = []
+        self._jobs_due = 0.0
         self._away_since: float | None = None
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -85,6 +87,9 @@ class Background:
         except Unavailable as error:
             self._went_away(error)
             self.owe(changes, str(error))
+        except Unfinished as error:
+            LOG.info("Not written yet: %s: %s. It is tried again in the background", _names(changes), error)
+            self.owe(changes, str(error))
         except EtcdError as error:
             LOG.error("etcd refuses %s: %s. It is tried again in the background", _names(changes), error)
             self.owe(changes, str(error), SHORTEST_PAUSE)
@@ -108,7 +113,7 @@ class Background:
             self._wake()
 
     def soon(self, job: Callable[[], None]) -> None:
-        """Run `job` once in the background; what it raises is logged. Jobs are not repeated."""
+        """Run `job` in the background: again until etcd answers it, otherwise once; what else it raises is logged."""
         with self._lock:
             self._jobs.append(job)
             self._wake()
@@ -132,32 +137,45 @@ class Background:
     def _run(self) -> None:
         while True:
             with self._lock:
-                while not self._stopping and not self._jobs and not self._due():
+                while not self._stopping and not self._jobs_are_due() and not self._due():
                     self._lock.wait(self._until_due())
                 if self._stopping:
                     return
-                jobs, self._jobs = self._jobs, []
                 batch = {ref: self._debts[ref] for ref in self._due()[:BATCH]}
                 for ref in batch:
                     del self._debts[ref]
                 self._paying = batch
-            for job in jobs:
-                try:
-                    job()
-                except Exception:
-                    LOG.exception("A background job failed")
             if batch:
                 self._pay(batch)
                 self._paying = {}
+            self._work()
+
+    def _work(self) -> None:
+        """Run the jobs that are due. While etcd does not answer they wait: one may take long to find out."""
+        with self._lock:
+            jobs, self._jobs = (self._jobs, []) if self._jobs_are_due() else ([], self._jobs)
+        for at, job in enumerate(jobs):
+            try:
+                job()
+            except Unavailable as error:
+                LOG.info("etcd does not answer a background job, trying again: %s", error)
+                with self._lock:
+                    self._jobs[:0] = jobs[at:]
+                    self._jobs_due = time.monotonic() + AWAY_PAUSE
+                return
+            except Exception:
+                LOG.exception("A background job failed")
+
+    def _jobs_are_due(self) -> bool:
+        return bool(self._jobs) and self._jobs_due <= time.monotonic()
 
     def _due(self) -> list[Ref]:
         now = time.monotonic()
         return [ref for ref, debt in self._debts.items() if debt.due <= now]
 
     def _until_due(self) -> float | None:
-        if not self._debts:
-            return None
-        return max(0.0, min(debt.due for debt in self._debts.values()) - time.monotonic())
+        times = [debt.due for debt in self._debts.values()] + ([self._jobs_due] if self._jobs else [])
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _pay(self, batch: Mapping[Ref, Debt]) -> None:
         changes = {ref: debt.slots for ref, debt in batch.items()}
@@ -168,12 +186,14 @@ class Background:
             self._again(batch, str(error), AWAY_PAUSE)
             return
         except EtcdError as error:
+            self._came_back()
             if len(batch) > 1:
                 # One document may be at fault (too large, say): it must not hold up the others.
                 for ref, debt in batch.items():
                     self._pay({ref: debt})
             else:
-                LOG.error("etcd refuses %s: %s", _names(changes), error)
+                level = logging.INFO if isinstance(error, Unfinished) else logging.ERROR
+                LOG.log(level, "etcd has not taken %s: %s", _names(changes), error)
                 self._again(batch, str(error))
             return
         except Exception as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from neutron_lib import constants
 from neutron_lib.api.definitions import portbindings
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from calico_openstack.neutron.process import Parts
 
 LOG = log.getLogger(__name__)
+
+PATIENCE: Final = 5.0
+"""Seconds that a question to etcd may take; other work of the background thread waits behind it."""
 
 
 def add_block(context: Any) -> None:
@@ -64,7 +67,7 @@ def announce_again(parts: Parts, port_id: str) -> None:
         host: EndpointStatusKey(site.region, endpoint_key(site, port_id, Slot(host, device_id))).path for host in hosts
     }
     alive = {host: HostStatusKey(site.region, host).path for host in hosts}
-    items = parts.client.get_many([*keys.values(), *alive.values()]).items
+    items = parts.client.get_many([*keys.values(), *alive.values()], timeout=PATIENCE).items
     reports = {host: read_status(items[key].value) for host, key in keys.items() if key in items}
     live = {host for host, key in alive.items() if key in items}
     decision = verdict(port, {host: report for host, report in reports.items() if report}, live)

@@ -26,7 +26,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from oslo_log import log
 
 from calico_openstack.etcd.blocking import BlockingClient
-from calico_openstack.etcd.errors import Unavailable
+from calico_openstack.etcd.errors import EtcdError
 from calico_openstack.etcd.values import Delete, Operation, Put, Unchanged
 from calico_openstack.neutron.translate.document import Documents, Refusal, Wanted, compose, merged
 from calico_openstack.neutron.translate.endpoints import Surroundings, port_documents, slot_keys
@@ -54,6 +54,10 @@ class Ref(NamedTuple):
 
 Changes = Mapping[Ref, frozenset[Slot]]
 """What may have changed; for a port, the slots that it had before (its row no longer tells)."""
+
+
+class Unfinished(EtcdError):
+    """etcd answers, but there was no end within the time or the number of attempts; trying again may help."""
 
 
 class Reader(Protocol):
@@ -96,13 +100,13 @@ class Synchroniser:
         self._reader = reader
 
     def sync(self, changes: Changes, timeout: float | None = None) -> Outcome:
-        """Raises EtcdError; `Unavailable` also when `timeout` seconds are over. What was written until then is
-        right.
+        """Raises EtcdError: `Unavailable` if etcd does not answer, `Unfinished` if something else took the `timeout`
+        seconds or other writers were always faster. What was written until then is right.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         pending = dict(changes)
         keys = set(self._first_keys(pending))
-        conflicts = 0
+        conflicts, touched = 0, set[str]()
         while True:
             stored = self.store.get_many(sorted(keys), timeout=_left(deadline)).items
             outcome = Outcome()
@@ -118,11 +122,12 @@ class Synchroniser:
                 pending.update((ref, frozenset()) for ref in groups)
                 keys.update(policy_key(self.site, ref.id) for ref in groups)
                 continue
-            if self._write(documents, by_key, stored, outcome, deadline):
+            if self._write(by_key, stored, outcome, touched, deadline):
+                outcome.written = {ref for ref, own in documents.items() if own.keys & touched}
                 return outcome
             conflicts += 1
             if conflicts >= ATTEMPTS:
-                raise Unavailable(f"{ATTEMPTS} writes in a row met a newer one", about=str(next(iter(pending))))
+                raise Unfinished(f"{ATTEMPTS} writes in a row met a newer one", about=str(next(iter(pending))))
 
     def _groups_without_policy(
         self, policies: Mapping[str, str], stored: Mapping[str, Any], deadline: float | None
@@ -199,26 +204,27 @@ class Synchroniser:
 
     def _write(
         self,
-        documents: Mapping[Ref, Documents],
         by_key: Documents,
         stored: Mapping[str, Any],
         outcome: Outcome,
+        touched: set[str],
         deadline: float | None,
     ) -> bool:
-        """Whether all is written; False after a conflict."""
+        """Whether all is written; False after a conflict. `touched` collects the keys that were tried, in all attempts:
+        one that fails may have written (several transactions, or an answer that was lost).
+        """
         # Policies first, then the rest in the order of translation: a Felix never meets an endpoint before its policy.
         ordered = sorted(by_key.present, key=lambda wanted: wanted.kind not in ("NetworkPolicy", "Profile"))
         todo = self.operations(ordered, by_key.absent, stored)
         for at in range(0, len(todo), WRITES_PER_TRANSACTION):
             some = todo[at : at + WRITES_PER_TRANSACTION]
+            touched |= {compare.key for compare, _ in some}
             result = self.store.txn(
                 [compare for compare, _ in some], [operation for _, operation in some], timeout=_left(deadline)
             )
             if not result.succeeded:
                 return False
-        touched = {compare.key for compare, _ in todo}
         outcome.operations = len(todo)
-        outcome.written = {ref for ref, own in documents.items() if own.keys & touched}
         return True
 
     def _first_keys(self, changes: Changes) -> Iterable[str]:
@@ -237,5 +243,5 @@ def _left(deadline: float | None) -> float | None:
         return None
     left = deadline - time.monotonic()
     if left <= 0:
-        raise Unavailable("no time left for this request")
+        raise Unfinished("no time left for this request")
     return left

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from calico_openstack.etcd.errors import Unavailable
 from calico_openstack.neutron import background as module
 from calico_openstack.neutron.background import Background
 from calico_openstack.neutron.sync import Ref, Synchroniser
@@ -125,3 +126,31 @@ def test_jobs_run_once_and_one_that_fails_stops_nothing(background: Background) 
     background.soon(lambda: ran.append("works"))
 
     eventually(lambda: ran == ["fails", "works"])
+
+
+def test_a_job_that_etcd_does_not_answer_is_repeated_and_holds_up_no_debt(
+    background: Background, rows: Any, etcd: FakeEtcd
+) -> None:
+    asked: list[float] = []
+
+    def asks() -> None:
+        asked.append(time.monotonic())
+        if len(asked) < 3:
+            raise Unavailable("as planned")
+
+    rows.port("p", mac_address="one")
+    background.soon(asks)
+    background.owe({Ref("port", "p"): A})
+
+    eventually(lambda: mac(etcd) == "one")
+    eventually(lambda: len(asked) == 3)
+
+
+def test_a_slow_database_is_not_taken_for_an_absent_etcd(background: Background, rows: Any, etcd: FakeEtcd) -> None:
+    rows.port("p", mac_address="one")
+    rows.after_read = lambda: time.sleep(0.4)
+    background.changed({Ref("port", "p"): A})
+    assert not background.away
+
+    rows.after_read = lambda: None
+    eventually(lambda: mac(etcd) == "one")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from calico_openstack.etcd.errors import Unavailable
+from calico_openstack.neutron import sync
 from calico_openstack.neutron.sync import Ref, Synchroniser
 from calico_openstack.neutron.translate.site import Site
 from calico_openstack.neutron.translate.slots import Slot
@@ -150,3 +151,24 @@ def test_writers_on_many_controllers_end_with_the_last_row(rows: Any, etcd: Fake
     stored = etcd.blocking().get(endpoint(row["binding:host_id"]))
     assert stored is not None
     assert json.loads(stored.value)["spec"]["mac"] == row["mac_address"]
+
+
+def test_what_an_attempt_wrote_before_a_conflict_counts_as_written(
+    synchroniser: Synchroniser, rows: Any, etcd: FakeEtcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would not be looked at once more."""
+    monkeypatch.setattr(sync, "WRITES_PER_TRANSACTION", 2)
+    rows.port("p")
+    rows.port("q")
+    endpoints = [endpoint("a", "p"), endpoint("a", "q")]
+
+    def overtaken() -> None:
+        # At the second read: the first finds out that the group has no policy.
+        if rows.reads == 2:
+            etcd.blocking().put(endpoint("a", "q"), b"{}")
+
+    rows.after_read = overtaken
+    outcome = synchroniser.sync({Ref("port", "p"): A, Ref("port", "q"): A})
+
+    assert set(endpoints) <= set(keys(etcd))
+    assert {Ref("port", "p"), Ref("port", "q"), Ref("group", "g")} == outcome.written
