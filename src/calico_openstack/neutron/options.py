@@ -10,6 +10,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from calico_openstack.etcd.channels import target
 from calico_openstack.etcd.values import EtcdSettings
 from calico_openstack.model.names import check_region
 from calico_openstack.model.net import parse_net
@@ -85,7 +86,13 @@ _CHORES = [
     ),
     cfg.IntOpt("etcd_compaction_period_mins", default=60, min=0, help="Minutes between compactions; 0 = never."),
     cfg.IntOpt("etcd_compaction_min_revisions", default=1000, min=0, help="Revisions to keep at least."),
-    cfg.IntOpt("project_name_cache_max", default=100, min=1, help="How many project names each process remembers."),
+    cfg.IntOpt(
+        "project_name_cache_max",
+        default=10000,
+        min=1,
+        help="How many project names each process remembers. With fewer than there are projects, Keystone is asked and "
+        "ports are looked at again and again.",
+    ),
 ]
 
 _WITHOUT_EFFECT = [
@@ -118,6 +125,17 @@ def register(conf: Any = cfg.CONF) -> None:
 def list_opts() -> list[tuple[str, list[Any]]]:
     """Entry point `oslo.config.opts`: lets `oslo-config-generator` print them."""
     return [(GROUP, OPTIONS)]
+
+
+def check(conf: Any = cfg.CONF) -> None:
+    """Raises ValueError naming the option that cannot be used."""
+    site(conf)
+    settings = etcd_settings(conf)
+    for endpoint in settings.endpoints:
+        try:
+            target(settings, endpoint)
+        except ValueError as error:
+            raise ValueError(f"[{GROUP}] {error}") from error
 
 
 def etcd_settings(conf: Any = cfg.CONF, timeout: float | None = None) -> EtcdSettings:

@@ -81,7 +81,7 @@ class Projects:
     def __init__(
         self,
         ports_of_project: Callable[[str], Iterable[str]],
-        limit: int = 100,
+        limit: int = 10000,
         make_lookup: Callable[[], Callable[[str], Project] | None] = keystone_lookup,
     ) -> None:
         self._ports_of_project = ports_of_project
@@ -131,6 +131,8 @@ class Projects:
                 project = lookup(project_id)
             except Exception as error:
                 LOG.warning("Keystone did not tell the name of project %s: %s", project_id, error)
+                with self._lock:
+                    self._asked.move_to_end(project_id)
                 time.sleep(PATIENCE)
                 continue
             self._learn(project_id, project)

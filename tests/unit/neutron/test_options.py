@@ -57,3 +57,9 @@ def test_names_that_upstream_dropped_are_still_accepted() -> None:
 
     for name in ("num_port_status_threads", "resync_interval_secs", "resync_max_interval_secs", "fairy_gc_diagnostics"):
         assert name in accepted
+
+
+@pytest.mark.parametrize("endpoint", ["ftp://a:1", "http://a:port", "http://", ""])
+def test_an_endpoint_that_is_none_is_refused_with_its_name(endpoint: str) -> None:
+    with pytest.raises(ValueError, match=rf"\[calico\] .*{endpoint}"):
+        options.check(conf(etcd_endpoints=["http://good:2379", endpoint]))

@@ -69,3 +69,16 @@ def test_without_keystone_nothing_is_known_and_nothing_fails() -> None:
 
     assert projects.known({"one"}) == {}
     assert projects.known({"one"}) == {}
+
+
+def test_a_project_that_keystone_will_not_tell_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+
+    def lookup(project_id: str) -> Project:
+        if project_id == "hidden":
+            raise RuntimeError("as planned")
+        return Project(project_id, "")
+
+    projects = Projects(ports, make_lookup=lambda: lookup)
+    projects.known({"hidden"})
+    eventually(lambda: projects.known({"one"}) == {"one": Project("one", "")})
