@@ -26,6 +26,7 @@ from calico_openstack.neutron import database
 from calico_openstack.neutron.process import Parts
 from calico_openstack.neutron.sync import Changes, Outcome, Ref
 from calico_openstack.neutron.translate import shared
+from calico_openstack.neutron.translate.endpoints import open_profile
 from calico_openstack.neutron.translate.site import ORCHESTRATOR
 from calico_openstack.neutron.translate.slots import Slot
 
@@ -84,6 +85,7 @@ class Check:
         prefixes = [resource_prefix(kind, site.namespace) for kind in ("WorkloadEndpoint", "LiveMigration")]
         prefixes.append(f"{resource_prefix('NetworkPolicy', site.namespace)}{SG_POLICY_PREFIX}")
         prefixes.append(subnet_prefix(site.region))
+        prefixes.append(open_profile().key)
         stored = {item.key: item for item in self._parts.client.snapshot(prefixes).items}
         objects: dict[Ref, set[Slot]] = {}
         for key in stored:
@@ -101,9 +103,7 @@ class Check:
         documents, _ = self._synchroniser.translate(changes, Outcome())
         wrong: dict[Ref, frozenset[Slot]] = {}
         for ref, own in documents.items():
-            # The profile of open ports is not under the prefixes read; the sync of any such port writes it.
-            present = [wanted for wanted in own.present if wanted.kind != "Profile"]
-            if self._synchroniser.operations(present, own.absent, stored):
+            if self._synchroniser.operations(own.present, own.absent, stored):
                 wrong[ref] = changes[ref]
         return wrong
 
@@ -113,7 +113,7 @@ class Check:
             objects.setdefault(Ref("subnet", key.subnet_id), set())
         elif isinstance(key, ResourceKey) and key.kind == "NetworkPolicy":
             objects.setdefault(Ref("group", key.name.removeprefix(SG_POLICY_PREFIX)), set())
-        elif isinstance(key, ResourceKey):
+        elif isinstance(key, ResourceKey) and key.kind in ("WorkloadEndpoint", "LiveMigration"):
             try:
                 endpoint = parse_endpoint_name(key.namespace, key.name)
             except ValueError:

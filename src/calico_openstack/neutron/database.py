@@ -149,6 +149,12 @@ def group_ids_of_address_group(address_group_id: str) -> set[str]:
     return {rule.security_group_id for rule in rules}
 
 
+def group_ids_of_remote_group(group_id: str) -> set[str]:
+    """Groups with a rule whose remote group is this one."""
+    rules = compat.SecurityGroupRule.get_objects(admin(), remote_group_id=[group_id])
+    return {rule.security_group_id for rule in rules}
+
+
 def security_group_rules(group_ids: Iterable[str]) -> dict[str, list[Row]]:
     """The rules of each group that exists, by group id."""
     found: dict[str, list[Row]] = {}

@@ -39,7 +39,7 @@ class CalicoMechanismDriver(api.MechanismDriver):
     """Loaded by `[ml2] mechanism_drivers = calico`, with the plain `ml2` core plugin."""
 
     def initialize(self) -> None:
-        options.site()  # a bad option stops the server here, with its name
+        options.check()  # a bad option stops the server here, with its name
         self.process = Process()
         self.events = Events(self.process)
         self.qos_driver = CalicoQosDriver(self.events.qos_policy_changed)
@@ -57,6 +57,7 @@ class CalicoMechanismDriver(api.MechanismDriver):
         ):
             for event in after:
                 registry.subscribe(receiver, resource, event)
+        registry.subscribe(self.events.security_group, resources.SECURITY_GROUP, events.BEFORE_DELETE)
         registry.subscribe(self.events.router_interface, resources.ROUTER_INTERFACE, events.AFTER_CREATE)
 
     def _process_started(self, resource: Any, event: Any, trigger: Any, payload: Any = None) -> None:

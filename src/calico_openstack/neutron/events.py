@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 from neutron_lib import constants
+from neutron_lib.callbacks import events
 from oslo_log import log
 
 from calico_openstack.neutron import database, provisioning
@@ -25,6 +26,8 @@ Receiver = TypeVar("Receiver", bound=Callable[..., None])
 
 WITHOUT_MEANING: Final = frozenset({"status", "updated_at", "revision_number"})
 """A port update that changes only these changes no document; each status report makes one."""
+SOON: Final = 1.0
+"""Seconds after which what was about to be deleted is gone; if it takes longer, the periodic check finds it."""
 UNBOUND: Final = frozenset({"unbound", "", None})
 
 
@@ -86,6 +89,11 @@ class Events:
     @_never_raises
     def security_group(self, resource: Any, event: Any, trigger: Any, payload: Any = None) -> None:
         group_id = payload.resource_id
+        if event == events.BEFORE_DELETE:
+            # The database deletes the rules of other groups that name this one, and no event tells.
+            naming = database.group_ids_of_remote_group(group_id) - {group_id}
+            self._process.parts.background.owe({Ref("group", other): frozenset() for other in naming}, delay=SOON)
+            return
         self._changed([Ref("group", group_id)])
         states = list(payload.states or [])
         if len(states) == 2 and states[0].get("name") != states[1].get("name"):
@@ -118,7 +126,7 @@ class Events:
     # ---
 
     def _ports(self, ids: Iterable[str]) -> None:
-        rows = database.ports(ids)
+        rows = database.port_states(list(ids))
         changes = {
             Ref("port", row["id"]): possible_slots(row)
             for row in rows.values()

@@ -93,7 +93,10 @@ class Reports:
             status = provisioning.read_status(event.value)
             touched.add(port_id)
             if status is None:
-                self._said.get(port_id, {}).pop(host, None)
+                hosts = self._said.get(port_id, {})
+                hosts.pop(host, None)
+                if not hosts:
+                    self._said.pop(port_id, None)
                 gone.add(port_id)
             else:
                 self._said.setdefault(port_id, {})[host] = status

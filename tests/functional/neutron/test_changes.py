@@ -211,3 +211,50 @@ def test_ports_that_are_nobodys_guest_have_no_endpoint(neutron: Any, cloud: Any)
     assert cloud.endpoint(port["id"]) is None
     assert direct["binding:vif_type"] == "binding_failed"
     assert cloud.endpoint(direct["id"]) is None
+
+
+def test_a_rule_goes_with_the_remote_group_that_it_names(neutron: Any, cloud: Any) -> None:
+    naming, named = (neutron.create("security_group", name=name) for name in ("naming", "named"))
+    neutron.create(
+        "security_group_rule",
+        security_group_id=naming["id"],
+        direction="ingress",
+        ethertype="IPv4",
+        remote_group_id=named["id"],
+    )
+    assert len(cloud.policy(naming["id"])["spec"]["ingress"]) == 1
+
+    neutron.call("DELETE", f"security-groups/{named['id']}")
+    neutron.wait(lambda: cloud.policy(naming["id"])["spec"]["ingress"] == [], 4, "the database's cascade in etcd")
+    assert cloud.policy(named["id"]) is None
+
+
+def test_ports_made_in_bulk_have_their_endpoints_when_the_call_returns(neutron: Any, cloud: Any) -> None:
+    given = {
+        "network_id": cloud.network["id"],
+        "device_owner": "compute:nova",
+        "device_id": cloud.device,
+        "binding:host_id": cloud.host,
+    }
+    made = neutron.call("POST", "ports", {"ports": [given] * 3})["ports"]
+
+    assert all(cloud.endpoint(port["id"]) for port in made)
+
+
+def test_a_subnet_added_later_gives_its_automatic_address_to_the_endpoint(neutron: Any, cloud: Any) -> None:
+    network = neutron.create("network", name="grows")
+    neutron.create("subnet", network_id=network["id"], ip_version=4, cidr="10.66.0.0/24")
+    port = cloud.port(network_id=network["id"])
+    mode = "slaac"
+    neutron.create(
+        "subnet",
+        network_id=network["id"],
+        ip_version=6,
+        cidr="2001:db8:66::/64",
+        ipv6_ra_mode=mode,
+        ipv6_address_mode=mode,
+    )
+    addresses = [entry["ip_address"] for entry in neutron.get(f"ports/{port['id']}")["port"]["fixed_ips"]]
+
+    assert len(addresses) == 2
+    assert {net.partition("/")[0] for net in cloud.endpoint(port["id"])["spec"]["ipNetworks"]} == set(addresses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -44,8 +45,36 @@ def test_the_api_works_without_etcd_and_etcd_is_right_when_it_is_back(neutron: A
     )
 
 
+def test_of_all_calls_on_a_frozen_etcd_one_waits_and_only_as_long_as_it_may(neutron: Any, cloud: Any) -> None:
+    """Frozen is worse than gone: connections stand, nobody answers."""
+    removed = cloud.port()
+    took: list[float] = []
+
+    def timed(call: Callable[[], Any]) -> Any:
+        started = time.monotonic()
+        answer = call()
+        took.append(time.monotonic() - started)
+        return answer
+
+    neutron.etcd.freeze()
+    try:
+        made = [timed(cloud.port) for _ in range(5)]
+        timed(lambda: neutron.call("DELETE", f"ports/{removed['id']}"))
+    finally:
+        neutron.etcd.thaw()
+
+    # etcd_request_timeout is 1 s, a call without etcd takes 0.1 to 0.2 s.
+    assert took[0] < 3
+    assert sum(took[1:]) < 4
+    neutron.wait(lambda: all(cloud.endpoint(port["id"]) for port in made), what="the ports made meanwhile")
+    neutron.wait(lambda: cloud.endpoint(removed["id"]) is None, what="the port deleted meanwhile")
+
+
 def test_a_restart_repairs_whatever_differs_and_touches_nothing_else(neutron: Any, cloud: Any) -> None:
     right, missing, wrong = cloud.port(), cloud.port(), cloud.port()
+    cloud.port(port_security_enabled=False, security_groups=[])
+    profile = "/calico/resources/v3/projectcalico.org/profiles/openstack-no-port-security"
+    assert neutron.document(profile) is not None
     surplus = cloud.endpoint_path("99999999-5f60-4718-8293-a4b5c6d7e8f9", host="compute-77")
     foreign = "/calico/resources/v3/projectcalico.org/workloadendpoints/openstack/a-k8s-pod-eth0"
     group_surplus = cloud.policy_path("99999999-0000-4000-8000-000000000000")
@@ -54,6 +83,7 @@ def test_a_restart_repairs_whatever_differs_and_touches_nothing_else(neutron: An
     neutron.stop()
     neutron.client.delete(cloud.endpoint_path(missing["id"]))
     neutron.client.put(cloud.endpoint_path(wrong["id"]), b"rubbish")
+    neutron.client.delete(profile)
     for key in (surplus, foreign, group_surplus, operators):
         neutron.client.put(key, b'{"kind": "?", "spec": {}}')
     neutron.client.delete(f"/calico/dhcp/v2/no-region/subnet/{cloud.v4['id']}")
@@ -61,6 +91,7 @@ def test_a_restart_repairs_whatever_differs_and_touches_nothing_else(neutron: An
 
     neutron.wait(lambda: cloud.endpoint(missing["id"]), 60, "the missing endpoint")
     neutron.wait(lambda: cloud.endpoint(wrong["id"])["spec"]["endpoint"] == wrong["id"], what="the broken endpoint")
+    neutron.wait(lambda: neutron.document(profile), what="the profile of open ports")
     neutron.wait(lambda: neutron.client.get(surplus) is None, what="the surplus endpoint is gone")
     neutron.wait(lambda: neutron.client.get(group_surplus) is None, what="the surplus policy is gone")
     neutron.wait(lambda: neutron.document(f"/calico/dhcp/v2/no-region/subnet/{cloud.v4['id']}"), what="the subnet")
