@@ -1,6 +1,7 @@
 """The dataplane against a real kernel, without etcd and agent: order, repair, grace, flows, and what it costs."""
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 
 from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
-from calico_openstack.felix.kernel.routes import GRACE
+from calico_openstack.felix.kernel.routes import GRACE, Routes
 from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import parse_net
+from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
 from calico_openstack.testing.compute_host import Guest, eventually, ip
 
 pytestmark = pytest.mark.root
@@ -162,6 +164,21 @@ def test_link_local_routes_and_other_interfaces_are_left_alone(stage: Stage) -> 
 
     assert "10.98.0.0/16" in ip("route", "show", "dev", "eth9")
     assert "fe80::/64" in ip("-6", "route", "show", "dev", "tapa")
+
+
+def test_a_tap_that_goes_while_its_routes_are_read_back_has_none_and_ends_nothing(namespace: None) -> None:
+    tap("a")
+    ip("route", "add", "10.0.0.1/32", "dev", "tapa")
+    present = socket.if_nametoindex("tapa")
+    tap("b")
+    vanished = socket.if_nametoindex("tapb")
+    ip("link", "delete", "tapb")
+
+    with NetlinkSocket(ROUTE, strict=True) as connection:
+        target = Routes(connection, lambda ifindex: True, lambda ifindex: True, time.monotonic)
+        found = target.present([vanished, present])
+
+    assert {str(route.destination) for route in found} == {"10.0.0.1/32"}
 
 
 def test_a_route_with_other_attributes_is_replaced(stage: Stage) -> None:

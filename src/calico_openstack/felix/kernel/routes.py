@@ -24,7 +24,7 @@ from calico_openstack.netlink.rtnl_routes import (
     read_route,
     replace_route,
 )
-from calico_openstack.netlink.socket import NetlinkSocket
+from calico_openstack.netlink.socket import NetlinkError, NetlinkSocket
 
 GRACE = 10.0
 """Seconds for which a stranger's route stays on an interface that wants none."""
@@ -91,7 +91,7 @@ class Routes:
         """The routes of these interfaces as the kernel has them now: the proof that programming worked."""
         wanted = list(ifindexes)
         if len(wanted) <= 4:
-            return {route for ifindex in wanted for route in self._dump(ifindex)}
+            return {route for ifindex in wanted for route in self._of(ifindex)}
         return {route for route in self._dump() if route.ifindex in set(wanted)}
 
     def apply(self, changes: Changes[RouteKey, Route]) -> Mapping[RouteKey, str]:
@@ -127,6 +127,15 @@ class Routes:
             return False
         mine = wanted.get(key_of(event.route))
         return mine is not None if event.deleted else mine != event.route
+
+    def _of(self, ifindex: int) -> list[Route]:
+        """The routes of one interface; none if it has just gone: that is news for the next step, not a fault."""
+        try:
+            return list(self._dump(ifindex))
+        except NetlinkError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            return []
 
     def _dump(self, ifindex: int = 0) -> Iterable[Route]:
         for version in (4, 6):
