@@ -10,13 +10,7 @@ def test_an_attribute_is_padded_but_its_length_is_not() -> None:
 
 
 def test_attributes_come_back_as_they_were_written() -> None:
-    data = (
-        wire.u32(1, 258)
-        + wire.text(2, "tap0")
-        + wire.nest(3, wire.u8(1, 9))
-        + wire.be16(4, 80)
-        + wire.flag(5)
-    )
+    data = wire.u32(1, 258) + wire.text(2, "tap0") + wire.nest(3, wire.u8(1, 9)) + wire.be16(4, 80) + wire.flag(5)
 
     found = wire.attributes(data)
 
