@@ -142,11 +142,13 @@ class Host:
             },
         )
 
-    def start(self) -> None:
+    def start(self, name: str = HOST, **settings: str) -> None:
+        """Felix of the host of that name; `settings` go into its file."""
         config = self.directory / "felix.cfg"
         config.write_text(
-            f"[global]\nFelixHostname = {HOST}\nEtcdEndpoints = {self.etcd.endpoint}\nMetadataAddr = none\n"
+            f"[global]\nFelixHostname = {name}\nEtcdEndpoints = {self.etcd.endpoint}\nMetadataAddr = none\n"
             "HealthEnabled = true\nHealthHost = 127.0.0.1\nHealthPort = 9099\nLogSeverityScreen = debug\n"
+            + "".join(f"{parameter} = {value}\n" for parameter, value in settings.items())
         )
         with self.log.open("ab") as log:
             log.write(b"--- start\n")
