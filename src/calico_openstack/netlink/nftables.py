@@ -122,7 +122,8 @@ def translate(kind: int, family: str, *, with_port: bool, with_range: bool = Fal
 
 def masquerade(*, with_range: bool) -> bytes:
     """The source becomes the outgoing interface's address; the range of ports is in words 0 and 4."""
-    parts = [be32(2, register(0)), be32(3, register(4))] if with_range else []
+    # Unlike nat, masq does not take the range for meant when it is given (NF_NAT_RANGE_PROTO_SPECIFIED).
+    parts = [be32(1, 2), be32(2, register(0)), be32(3, register(4))] if with_range else []
     return expression("masq", *parts)
 
 

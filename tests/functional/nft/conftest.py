@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from calico_openstack.testing.guests import Felix, Guest, two_guests
+
 CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -51,6 +53,19 @@ def nft(namespace: None) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def guests(namespace: None) -> Iterator[tuple[Guest, Guest]]:
+    with two_guests() as both:
+        yield both
+
+
+@pytest.fixture
+def felix(namespace: None) -> Iterator[Felix]:
+    agent = Felix()
+    yield agent
+    agent.kernel.close()
 
 
 @pytest.fixture(scope="session")

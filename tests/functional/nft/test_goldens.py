@@ -20,6 +20,13 @@ def test_nft_reads_the_whole_ruleset_and_the_change_to_it(nft: Callable[..., str
     assert '"tap3" : jump' in nft("list", "map", "inet", "calico", "egress")
 
 
+def test_nft_reads_and_lists_limits_pools_and_translation(nft: Callable[..., str]) -> None:
+    nft("-c", "-f", str(GOLDEN / "limits.nft"))
+    nft("-f", str(GOLDEN / "limits.nft"))
+
+    assert "limit rate over 2000/second burst 50 packets drop" in nft("list", "ruleset")
+
+
 def test_nft_refuses_a_ruleset_that_jumps_nowhere(nft: Callable[..., str]) -> None:
     text = (GOLDEN / "two-guests.nft").read_text().replace("goto link-local", "goto nowhere")
 

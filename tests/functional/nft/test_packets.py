@@ -3,17 +3,12 @@
 guest one (10.65.0.1, 2001:db8::1) -- tapone  host  taptwo -- guest two (10.65.0.2, 2001:db8::2)
 """
 
-import contextlib
-import os
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from calico_openstack.felix.kernel.nft import NftTables
 from calico_openstack.felix.ruleset.boot import boot_text
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
@@ -21,108 +16,19 @@ from calico_openstack.felix.wanted.state import (
     Changes,
     MemberChange,
     SetId,
-    WantedEndpoint,
     WantedMatch,
     WantedPolicy,
     WantedRule,
-    WantedTier,
 )
-from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import host_net, parse_net
-from calico_openstack.model.policy import PolicyKey, PortRange
+from calico_openstack.model.policy import PortRange
+from calico_openstack.testing.guests import ALL, GROUP, Felix, Guest, connects, endpoint, run, served
 
 pytestmark = pytest.mark.root
 
 ONE4, ONE6, TWO4, TWO6 = "10.65.0.1", "2001:db8::1", "10.65.0.2", "2001:db8::2"
-GROUP = PolicyKey("NetworkPolicy", "openstack", "ossg.default.one")
-TAP_MAC = "ee:ee:ee:ee:ee:ee"
 MEMBERS = SetId("s:members")
 PING4, PING6 = WantedRule(action="allow", protocol=1), WantedRule(action="allow", protocol=58)
-ALL = (WantedRule(action="allow"),)
-
-
-def run(*command: str, check: bool = True) -> bool:
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
-    return done.returncode == 0
-
-
-@dataclass
-class Guest:
-    """One guest: a namespace behind a tap."""
-
-    name: str
-    number: int
-
-    @property
-    def space(self) -> str:
-        return f"cot-{os.getpid()}-nft-{self.name}"
-
-    @property
-    def tap(self) -> str:
-        return f"tap{self.name}"
-
-    @property
-    def mac(self) -> str:
-        return f"fa:16:3e:00:00:0{self.number}"
-
-    def up(self) -> None:
-        run("ip", "netns", "add", self.space)
-        run("ip", "link", "add", self.tap, "type", "veth", "peer", "name", "eth0", "netns", self.space)
-        run("ip", "link", "set", self.tap, "address", TAP_MAC, "up", "addrgenmode", "none")
-        for place, value in (
-            (f"ipv4/conf/{self.tap}/proxy_arp", "1"),
-            (f"ipv4/neigh/{self.tap}/proxy_delay", "0"),
-            (f"ipv4/conf/{self.tap}/rp_filter", "0"),
-            (f"ipv6/conf/{self.tap}/accept_dad", "0"),
-        ):
-            set_sysctl(place, value)
-        run("ip", "address", "add", "fe80::1/64", "dev", self.tap, "nodad")
-        self.ip("link", "set", "eth0", "address", self.mac, "up")
-        self.own(f"10.65.0.{self.number}", f"2001:db8::{self.number}")
-        self.ip("route", "add", "169.254.1.1", "dev", "eth0")
-        self.ip("neighbour", "add", "169.254.1.1", "lladdr", TAP_MAC, "dev", "eth0", "nud", "permanent")
-        self.ip("route", "add", "default", "via", "169.254.1.1", "dev", "eth0")
-        self.ip("-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0")
-
-    def own(self, *addresses: str) -> None:
-        """Configure addresses in the guest, and the way back to them on the host."""
-        for address in addresses:
-            self.ip("address", "add", address, "dev", "eth0", *(["nodad"] if ":" in address else []))
-            run("ip", "route", "replace", address, "dev", self.tap)
-
-    def ip(self, *arguments: str) -> None:
-        run("ip", "-n", self.space, *arguments)
-
-    def pings(self, target: str, source: str = "") -> bool:
-        frm = ["-I", source] if source else []
-        return run("ip", "netns", "exec", self.space, "ping", "-c", "1", "-W", "1", *frm, target, check=False)
-
-    def reaches(self, target: str, source: str = "") -> bool:
-        """A ping is answered in the end: a busy machine may lose the first ones to neighbour discovery."""
-        return any(self.pings(target, source) for _ in range(10))
-
-    def down(self) -> None:
-        run("ip", "netns", "delete", self.space, check=False)
-
-
-def set_sysctl(place: str, value: str) -> None:
-    with open(f"/proc/sys/net/{place}", "w") as file:
-        file.write(value)
-
-
-@pytest.fixture
-def guests(namespace: None) -> Iterator[tuple[Guest, Guest]]:
-    one, two = Guest("one", 1), Guest("two", 2)
-    set_sysctl("ipv4/ip_forward", "1")
-    set_sysctl("ipv6/conf/all/forwarding", "1")
-    try:
-        one.up()
-        two.up()
-        yield one, two
-    finally:
-        one.down()
-        two.down()
 
 
 def both_open(*guests: Guest) -> Changes:
@@ -130,46 +36,6 @@ def both_open(*guests: Guest) -> Changes:
         policies={GROUP: WantedPolicy(key=GROUP, ingress=ALL, egress=ALL)},
         endpoints={endpoint(guest).key: endpoint(guest) for guest in guests},
     )
-
-
-def endpoint(guest: Guest, *extra: str) -> WantedEndpoint:
-    own = (f"10.65.0.{guest.number}", f"2001:db8::{guest.number}")
-    return WantedEndpoint(
-        key=EndpointKey("openstack", "here", "openstack", guest.name, guest.name),
-        interface=guest.tap,
-        mac=guest.mac,
-        addresses=tuple(host_net(text) for text in own),
-        allowed_pairs=tuple(parse_net(text) for text in extra),
-        tiers=(WantedTier(name="default", ingress=(GROUP,), egress=(GROUP,)),),
-    )
-
-
-class Felix:
-    """Renderer and kernel, as the agent uses them."""
-
-    def __init__(self, settings: RulesetSettings | None = None) -> None:
-        self.renderer = RulesetRenderer(settings or RulesetSettings())
-        self.kernel = NftTables()
-
-    def say(
-        self, *endpoints: WantedEndpoint, ingress: tuple[WantedRule, ...] = ALL, egress: tuple[WantedRule, ...] = ALL
-    ) -> None:
-        changes = Changes()
-        changes.policies = {GROUP: WantedPolicy(key=GROUP, ingress=ingress, egress=egress)}
-        changes.endpoints = {value.key: value for value in endpoints}
-        self.apply(changes)
-
-    def apply(self, changes: Changes) -> None:
-        sent = self.kernel.transactions
-        self.kernel.apply(self.renderer.apply(changes))
-        assert self.kernel.transactions <= sent + 1
-
-
-@pytest.fixture
-def felix(namespace: None) -> Iterator[Felix]:
-    agent = Felix()
-    yield agent
-    agent.kernel.close()
 
 
 def test_without_rules_the_guests_reach_each_other_so_that_silence_later_means_something(
@@ -329,30 +195,6 @@ try:
 except TimeoutError:
     sys.exit(1)
 """
-    return run("ip", "netns", "exec", guest.space, "python3", "-c", script, check=False)
-
-
-@contextlib.contextmanager
-def served(guest: Guest, *ports: int) -> Iterator[None]:
-    """TCP listeners on all addresses of the guest."""
-    script = f"""
-import socket, sys, time
-held = [socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True) for port in {ports}]
-print("ready", flush=True)
-time.sleep(600)
-"""
-    command = ["ip", "netns", "exec", guest.space, "python3", "-c", script]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline() == "ready\n"
-            yield
-        finally:
-            server.terminate()
-
-
-def connects(guest: Guest, address: str, port: int) -> bool:
-    script = f"import socket; socket.create_connection(('{address}', {port}), timeout=0.7)"
     return run("ip", "netns", "exec", guest.space, "python3", "-c", script, check=False)
 
 
