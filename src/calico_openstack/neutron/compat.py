@@ -1,4 +1,4 @@
-"""Everything that this room imports from `neutron.*`.
+"""Everything that this room imports from `neutron.*`, except the WSGI application that `light` wraps.
 
 neutron-lib is the interface that Neutron promises to keep; the names below are not promised, so they stand in one file.
 The tests of this room pass with Neutron 29.0.0 (2026.2) and 28.0.2 (2026.1).

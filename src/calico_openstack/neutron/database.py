@@ -17,6 +17,7 @@ from neutron_lib.db import api as db_api
 from neutron_lib.plugins import directory
 
 from calico_openstack.neutron import compat
+from calico_openstack.neutron.light import alone
 from calico_openstack.neutron.translate.endpoints import Surroundings
 from calico_openstack.neutron.translate.labels import Project
 from calico_openstack.neutron.translate.slots import ENDPOINT_OWNERS
@@ -40,7 +41,10 @@ def admin() -> Any:
 def ports(ids: Iterable[str]) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for some in chunks(ids):
-        found.update((row["id"], row) for row in directory.get_plugin().get_ports(admin(), filters={"id": some}))
+        # Neutron's QoS and trunk extensions read on connections of their own while this one is in its transaction.
+        with alone():
+            rows = directory.get_plugin().get_ports(admin(), filters={"id": some})
+        found.update((row["id"], row) for row in rows)
     return found
 
 

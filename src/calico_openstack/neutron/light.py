@@ -1,9 +1,10 @@
 """The API for small deployments on SQLite: one process, one request at a time, chores inside.
 
 SQLite has one writer, and a second one is refused at once rather than made to wait. So there is one gate: a request
-holds it from beginning to end, and so does each write of the chores. Use `calico_openstack.neutron.light:application`
-in place of `neutron.wsgi.api:application`, with `[calico] chores = api`. Elsewhere nobody holds the gate and it costs
-nothing.
+holds it from beginning to end, and so does each write of the chores. A reader that needs a second connection while the
+first has a transaction open must hold it too (`alone`): a writer would wait for the first, and the second for the
+writer. Use `calico_openstack.neutron.light:application`
+in place of `neutron.wsgi.api:application`, with `[calico] chores = api`. Elsewhere no request holds the gate.
 """
 
 from __future__ import annotations
@@ -11,9 +12,16 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 GATE = threading.RLock()
+_gated = threading.Event()
+
+
+def alone() -> AbstractContextManager[Any]:
+    """The gate where requests go through one; elsewhere nothing, so that threads read side by side."""
+    return GATE if _gated.is_set() else nullcontext()
 
 
 class OneAtATime:
@@ -21,6 +29,7 @@ class OneAtATime:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
+        _gated.set()
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         with GATE:
