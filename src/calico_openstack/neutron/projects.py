@@ -7,6 +7,7 @@ has. Without Keystone (`auth_strategy = noauth`, or no usable `[keystone_authtok
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -122,6 +123,7 @@ class Projects:
             return
         if lookup is None:
             return
+        failing = False
         while True:
             with self._lock:
                 while not self._asked:
@@ -130,11 +132,15 @@ class Projects:
             try:
                 project = lookup(project_id)
             except Exception as error:
-                LOG.warning("Keystone did not tell the name of project %s: %s", project_id, error)
+                # Once per failure, not each minute in each process.
+                level = logging.DEBUG if failing else logging.WARNING
+                LOG.log(level, "Keystone did not tell the name of project %s: %s", project_id, error)
+                failing = True
                 with self._lock:
                     self._asked.move_to_end(project_id)
                 time.sleep(PATIENCE)
                 continue
+            failing = False
             self._learn(project_id, project)
 
     def _learn(self, project_id: str, project: Project) -> None:

@@ -65,6 +65,11 @@ class Reports:
             except Exception:
                 LOG.exception("Following the agents' reports failed; starting again")
             if not self._stopped.wait(RETRY):
+                with self._lock:
+                    # The new mirror tells what there is, not what has gone meanwhile.
+                    self._complete.clear()
+                    self._said.clear()
+                    self._live.clear()
                 self._mirror = BlockingMirror(self._parts.client, self._mirror.prefixes)
 
     def stop(self) -> None:
