@@ -25,16 +25,17 @@ from calico_openstack.daemon.tasks import TaskEnded, Tasks
 from calico_openstack.etcd.aio import AsyncClient
 from calico_openstack.etcd.mirror import AsyncMirror
 from calico_openstack.felix.calc.graph import Graph
-from calico_openstack.felix.dataplane import TARGETS, Dataplane, DataplaneSettings, Report
+from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
 from calico_openstack.felix.dataplane_settings import dataplane_settings
 from calico_openstack.felix.datastore import Datastore
 from calico_openstack.felix.kernel.sysctls import Sysctls
+from calico_openstack.felix.metrics_server import METRICS_SETTINGS, MetricsServer
 from calico_openstack.felix.resyncs import Resyncs
+from calico_openstack.felix.running import Running
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
 from calico_openstack.felix.settings_sources import datastore_sources
 from calico_openstack.felix.status import EndpointReporter, HostReporter
 from calico_openstack.felix.wanted.state import Changes
-from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.keys import RESOURCES
 
 log = get_logger("felix")
@@ -48,7 +49,6 @@ class Felix:
     """One agent. `local` are the host's own sources of settings, strong to weak."""
 
     def __init__(self, settings: FelixSettings, local: list[Source], health: Health) -> None:
-        self.settings = settings
         self._local = local
         self._health = health
         self._graph = Graph(settings.felix_hostname, allow_spoofing=settings.workload_source_spoofing)
@@ -57,18 +57,20 @@ class Felix:
         self._wake = asyncio.Event()
         self._in_sync = asyncio.Event()
         self._first_apply = asyncio.Event()
-        self._programmed: set[EndpointKey] = set()
-        self._statuses: dict[EndpointKey, bool] = {}
-        self._absences: dict[EndpointKey, str] = {}
         self._freeze: str | None = None
         self._wake_at: float | None = None
         self._rp_filter = Sysctls().read("ipv4/conf/default/rp_filter") or "1"
         self._reporter: EndpointReporter | None = None
-        self._last_step = time.monotonic()
-        self._totals = dict.fromkeys(TARGETS, 0)
+        now = time.monotonic()
+        self._running = Running(settings, health, self._store, started=now, last_step=now)
+        self._running.origins = resolve(settings.felix_hostname, local).origins
         self._told: set[str] = set()
         self._settings_changed = asyncio.Event()
         self._part = health.register(_PART, timeout=_watchdog(settings))
+
+    @property
+    def settings(self) -> FelixSettings:
+        return self._running.settings
 
     async def run(self) -> None:
         """For ever; raises when something that must not end has ended."""
@@ -78,17 +80,19 @@ class Felix:
                 tasks.start("apply", self._apply(thread))
                 tasks.start("report", self._report())
                 tasks.start("health", self._serve_health())
+                tasks.start("metrics", self._serve_metrics())
                 await tasks.forever()
 
     async def _follow(self) -> None:
         """Take in the datastore."""
-        mirror = AsyncMirror(self._client, RESOURCES)
+        mirror = self._running.mirror = AsyncMirror(self._client, RESOURCES)
         async for batch in mirror.batches():
             changed = await self._store.take_batch(batch.events)
             if changed or not self._in_sync.is_set():
                 self._resolve_settings()
             if self._health.signal("store-in-sync"):
                 log.info("store.in_sync", keys=len(batch.events), revision=batch.revision)
+            self._running.snapshots += batch.in_sync
             self._in_sync.set()
             self._wake.set()
 
@@ -98,7 +102,7 @@ class Felix:
         )
         resolved = resolve(self.settings.felix_hostname, [*self._local, *sources])
         self._complain(resolved.problems, resolved.without_effect)
-        self.settings = resolved.settings
+        self._running.settings, self._running.origins = resolved.settings, resolved.origins
         self._graph.set_allow_spoofing(self.settings.workload_source_spoofing)
         self._part.timeout = _watchdog(self.settings)
         changed, self._settings_changed = self._settings_changed, asyncio.Event()
@@ -118,13 +122,14 @@ class Felix:
         loop = asyncio.get_running_loop()
         await self._wait_until_ready()
         dataplane = await loop.run_in_executor(thread, Dataplane, self._dataplane_settings())
+        self._running.dataplane = dataplane
         resyncs = Resyncs(time.monotonic())
         while True:
             self._wake.clear()
             changes = Changes() if self._frozen() else self._store.news()
             due = resyncs.due(self.settings, time.monotonic())
             step = partial(_step, dataplane, self._dataplane_settings(), changes, due)
-            self._after(changes, await loop.run_in_executor(thread, step))
+            self._after(changes, *await loop.run_in_executor(thread, step))
             await self._sleep(dataplane.events.filenos(), resyncs.wake_at())
 
     async def _wait_until_ready(self) -> None:
@@ -145,45 +150,34 @@ class Felix:
                 log.warning("datastore.not_ready", reason=reason)
         return reason is not None
 
-    def _after(self, changes: Changes, report: Report) -> None:
+    def _after(self, changes: Changes, report: Report, seconds: float) -> None:
         """Tell everybody what a step did."""
-        self._last_step = time.monotonic()
+        running = self._running
+        running.stepped(changes, report, seconds, time.monotonic())
         self._wake_at = report.wake_at
-        self._programmed |= changes.endpoints.keys()
-        self._programmed -= changes.endpoints_removed
-        for name, count in report.operations.items():
-            self._totals[name] += count
         if self._reporter is not None:
-            self._reporter.exist(self._store.living, self._programmed)
+            self._reporter.exist(self._store.living, running.programmed)
             for key, up in report.statuses:
                 self._reporter.say(key, up)
-        self._statuses.update(report.statuses)
         if changes:
             self._explain_absences()
-        for gone in changes.endpoints_removed:
-            self._statuses.pop(gone, None)
         done = {name: count for name, count in report.operations.items() if count}
         if self._health.signal("first-apply"):
             total = sum(report.operations.values())
-            log.info("felix.resync", operations=total, **report.operations, endpoints=len(self._programmed))
+            log.info("felix.resync", operations=total, **report.operations, endpoints=len(running.programmed))
             self._health.set_ready(_PART)
             self._first_apply.set()
         elif done:
             log.info("felix.applied", **done)
-        self._health.beat(_PART, self._detail(report))
+        self._health.beat(_PART, running.line(len(report.failures)))
 
     def _explain_absences(self) -> None:
         """Say once why an endpoint of this host that the datastore has is not programmed."""
         reasons = self._graph.reasons()
         for key, reason in reasons.items():
-            if self._absences.get(key) != reason:
+            if self._running.absences.get(key) != reason:
                 log.warning("endpoint.absent", endpoint=key.endpoint, workload=key.workload, reason=reason)
-        self._absences = reasons
-
-    def _detail(self, report: Report) -> str:
-        operations = " ".join(f"{name}={count}" for name, count in self._totals.items())
-        up = sum(self._statuses.values())
-        return f"endpoints={len(self._programmed)} up={up} failures={len(report.failures)} operations: {operations}"
+        self._running.absences = reasons
 
     async def _sleep(self, events: Iterable[int], resync_at: float) -> None:
         """Until there is something to do: news from the datastore or the kernel, a retry, a resync, a heartbeat."""
@@ -218,6 +212,19 @@ class Felix:
             if server is not None:
                 server.close()
 
+    async def _serve_metrics(self) -> None:
+        """The library is loaded only where it is wanted."""
+        while not self.settings.prometheus_metrics_enabled:
+            await self._settings_changed.wait()
+        from calico_openstack.felix.metrics import exposition
+
+        server = MetricsServer(lambda: exposition(self._running, time.monotonic()))
+        while True:
+            settings = self.settings
+            async with Tasks() as tasks:
+                tasks.start("metrics server", server.serve(settings))
+                await self._until_changed(tasks, settings, _metrics)
+
     async def _report(self) -> None:
         """Report from the first apply on; begin anew when a setting of reporting changes."""
         await self._first_apply.wait()
@@ -225,12 +232,7 @@ class Felix:
             settings = self.settings
             async with Tasks() as tasks:
                 self._start_reporters(tasks, settings)
-                tasks.start("reporting settings", self._changed(settings, _reporting))
-                try:
-                    await tasks.forever()
-                except TaskEnded:
-                    if _reporting(self.settings) == _reporting(settings):
-                        raise
+                await self._until_changed(tasks, settings, _reporting)
                 self._reporter = None
 
     def _start_reporters(self, tasks: Tasks, settings: FelixSettings) -> None:
@@ -241,8 +243,8 @@ class Felix:
             tasks.start("host status", host.run())
         if settings.endpoint_reporting_enabled:
             reporter = self._reporter = EndpointReporter(self._client, region, name)
-            reporter.exist(self._store.living, self._programmed)
-            for key, up in self._statuses.items():
+            reporter.exist(self._store.living, self._running.programmed)
+            for key, up in self._running.statuses.items():
                 reporter.say(key, up)
             reporter.complete()
             tasks.start("endpoint status, follow", reporter.follow())
@@ -253,23 +255,36 @@ class Felix:
                 "endpoints.not_reported", reason="EndpointReportingEnabled is false; ports will not become ACTIVE"
             )
 
+    async def _until_changed(
+        self, tasks: Tasks, before: FelixSettings, part: Callable[[FelixSettings], object]
+    ) -> None:
+        """As long as that part of the settings stays as it is; TaskEnded if one of the tasks ends meanwhile."""
+        tasks.start("settings", self._changed(before, part))
+        try:
+            await tasks.forever()
+        except TaskEnded:
+            if part(self.settings) == part(before):
+                raise
+
     async def _changed(self, before: FelixSettings, part: Callable[[FelixSettings], object]) -> None:
         """Until that part of the settings is another."""
         while part(self.settings) == part(before):
             await self._settings_changed.wait()
 
     def _alive(self) -> bool:
-        return time.monotonic() - self._last_step < _watchdog(self.settings)
+        return time.monotonic() - self._running.last_step < _watchdog(self.settings)
 
     def _dataplane_settings(self) -> DataplaneSettings:
         return dataplane_settings(self.settings, self._rp_filter)
 
 
-def _step(dataplane: Dataplane, settings: DataplaneSettings, changes: Changes, due: set[str]) -> Report:
-    """In the apply thread. The first step of all reads everything anyway."""
+def _step(dataplane: Dataplane, settings: DataplaneSettings, changes: Changes, due: set[str]) -> tuple[Report, float]:
+    """In the apply thread; also says how many seconds it took. The first step of all reads everything anyway."""
+    begun = time.monotonic()
     dataplane.use(settings)
     dataplane.resync(firewall="firewall" in due, host="host" in due)
-    return dataplane.step(changes, time.monotonic())
+    report = dataplane.step(changes, time.monotonic())
+    return report, time.monotonic() - begun
 
 
 def _watchdog(settings: FelixSettings) -> float:
@@ -278,6 +293,10 @@ def _watchdog(settings: FelixSettings) -> float:
 
 def _health(settings: FelixSettings) -> tuple[object, ...]:
     return settings.health_enabled, settings.health_host, settings.health_port
+
+
+def _metrics(settings: FelixSettings) -> tuple[object, ...]:
+    return tuple(getattr(settings, name) for name in METRICS_SETTINGS)
 
 
 def _reporting(settings: FelixSettings) -> tuple[object, ...]:

@@ -8,12 +8,16 @@ of a port for an error, so it gets "down" and never nothing.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.etcd.values import Event
 from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.felix.calc.inputs import KINDS, feed, workload_endpoint_key
+from calico_openstack.felix.census import Census
+from calico_openstack.felix.timing import Timing
 from calico_openstack.felix.wanted.state import Changes
 from calico_openstack.model.bgp import Node
 from calico_openstack.model.cluster import ClusterInformation, FelixConfiguration
@@ -35,6 +39,9 @@ class Datastore:
         self.complaints: dict[str, str] = {}
         self.configurations: dict[str, FelixConfiguration] = {}
         self.node_labels: dict[str, str] = {}
+        self.census = Census()
+        self.taken: Counter[str] = Counter()
+        self.take_time = Timing()
         self._cluster: ClusterInformation | None = None
         self._taking = False
 
@@ -57,7 +64,9 @@ class Datastore:
         self._taking = True
         try:
             for start in range(0, len(events), _SLICE):
+                begun = time.monotonic()
                 settings |= self.take(events[start : start + _SLICE])
+                self.take_time.observe(time.monotonic() - begun)
                 await asyncio.sleep(0)
         finally:
             self._taking = False
@@ -74,10 +83,11 @@ class Datastore:
             key = parse_key(event.key)
             if not isinstance(key, ResourceKey):
                 continue
+            self.taken[key.kind] += 1
             if key.kind in KINDS:
                 value = self._value(event)
                 feed(self.graph, key, value)
-                self._note_life(key, event.value is not None)
+                self._note_life(key, event, value)
                 if key.kind == "Node":
                     settings |= self._take_other(key, value)
             elif key.kind in ("FelixConfiguration", "ClusterInformation"):
@@ -98,10 +108,11 @@ class Datastore:
             log.info("document.understood", key=event.key)
         return found.value
 
-    def _note_life(self, key: ResourceKey, there: bool) -> None:
+    def _note_life(self, key: ResourceKey, event: Event, value: object) -> None:
         endpoint = workload_endpoint_key(key)
         if endpoint is not None and endpoint.host == self.graph.hostname:
-            (self.living.add if there else self.living.discard)(endpoint)
+            (self.living.discard if event.value is None else self.living.add)(endpoint)
+        self.census.note(key.kind, event.key, value is not None, endpoint.host if endpoint else None)
 
     def _take_other(self, key: ResourceKey, value: object) -> bool:
         if key.kind == "ClusterInformation" and key.name == "default":

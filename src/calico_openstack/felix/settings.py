@@ -77,6 +77,15 @@ class FelixSettings:
     health_host: str = "localhost"
     health_port: int = 9099
     dataplane_watchdog_timeout: float = 90.0
+    prometheus_metrics_enabled: bool = False
+    prometheus_metrics_host: str = ""
+    prometheus_metrics_port: int = 9091
+    prometheus_metrics_ca_file: str | None = None
+    prometheus_metrics_cert_file: str | None = None
+    prometheus_metrics_key_file: str | None = None
+    prometheus_metrics_client_auth: str = "requireandverifyclientcert"
+    prometheus_go_metrics_enabled: bool = True
+    prometheus_process_metrics_enabled: bool = True
 
     @property
     def etcd(self) -> EtcdSettings:
@@ -154,6 +163,19 @@ TYPED: dict[str, _Typed] = {
     "HealthHost": _Typed("health_host", to.text),
     "HealthPort": _Typed("health_port", _PORT),
     "DataplaneWatchdogTimeout": _Typed("dataplane_watchdog_timeout", to.seconds),
+    "PrometheusMetricsEnabled": _Typed("prometheus_metrics_enabled", to.boolean),
+    "PrometheusMetricsHost": _Typed("prometheus_metrics_host", to.text, ""),
+    "PrometheusMetricsPort": _Typed("prometheus_metrics_port", _PORT),
+    "PrometheusMetricsCAFile": _Typed("prometheus_metrics_ca_file", to.text, None),
+    "PrometheusMetricsCertFile": _Typed("prometheus_metrics_cert_file", to.text, None),
+    "PrometheusMetricsKeyFile": _Typed("prometheus_metrics_key_file", to.text, None),
+    # Upstream's RequireAnyClientCert checks nothing, and is not offered.
+    "PrometheusMetricsClientAuth": _Typed(
+        "prometheus_metrics_client_auth",
+        to.choice("requireandverifyclientcert", "verifyclientcertifgiven", "noclientcert"),
+    ),
+    "PrometheusGoMetricsEnabled": _Typed("prometheus_go_metrics_enabled", to.boolean),
+    "PrometheusProcessMetricsEnabled": _Typed("prometheus_process_metrics_enabled", to.boolean),
 }
 """The parameters that have an effect. All other known ones are accepted without one."""
 
@@ -169,9 +191,12 @@ class Source(NamedTuple):
 
 
 class Resolved(NamedTuple):
+    """`origins`: parameter -> the name of the source whose value counts; the others are built in."""
+
     settings: FelixSettings
     problems: list[str]
     without_effect: list[str]
+    origins: dict[str, str]
 
 
 def resolve(hostname: str, sources: Iterable[Source]) -> Resolved:
@@ -179,6 +204,7 @@ def resolve(hostname: str, sources: Iterable[Source]) -> Resolved:
     problems: list[str] = []
     ignored: set[str] = set()
     chosen: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     for source in sources:
         for name, text in source.values.items():
             typed = TYPED.get(name)
@@ -189,13 +215,14 @@ def resolve(hostname: str, sources: Iterable[Source]) -> Resolved:
             elif text.strip() and typed.attribute not in chosen:
                 try:
                     chosen[typed.attribute] = _converted(typed, text.strip())
+                    origins[name] = source.name
                 except ValueError as error:
                     sentence = f"{source.name}: {name} = {text!r}: {error}"
                     if source.local and name in VITAL:
                         raise SettingsError(sentence) from error
                     problems.append(f"{sentence}; ignored")
     settings = replace(FelixSettings(hostname), **chosen)
-    return Resolved(settings, problems, sorted(ignored))
+    return Resolved(settings, problems, sorted(ignored), origins)
 
 
 def _converted(typed: _Typed, text: str) -> Any:

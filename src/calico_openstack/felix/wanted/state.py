@@ -9,7 +9,7 @@ something unknown, is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
 from typing import NamedTuple, NewType
 
@@ -141,7 +141,11 @@ class Changes:
     def __bool__(self) -> bool:
         return any(self._parts())
 
-    def _parts(self) -> Iterator[object]:
+    def count(self) -> int:
+        """How many objects change."""
+        return sum(map(len, self._parts()))
+
+    def _parts(self) -> Iterator[Sized]:
         yield from (self.sets, self.members, self.policies, self.profiles, self.endpoints)
         yield from (self.endpoints_removed, self.profiles_removed, self.policies_removed, self.sets_removed)
         yield from (self.pools, self.pools_removed, self.hosts, self.hosts_removed)
