@@ -18,13 +18,13 @@ Word = State | None
 
 
 class StatusQueue:
-    """`stored` is what etcd has; a key that is missing in it has no status there."""
+    """`stored` is what etcd has; a key that is missing in it has no status there. `revisions` of our own last writes."""
 
     def __init__(self) -> None:
         self.stored: dict[EndpointKey, Word] = {}
         self._waiting: dict[EndpointKey, list[Word]] = {}
         self._last: dict[EndpointKey, Word] = {}
-        self._revisions: dict[EndpointKey, int] = {}
+        self.revisions: dict[EndpointKey, int] = {}
         self._complete = False
 
     def say(self, key: EndpointKey, word: Word) -> None:
@@ -50,8 +50,11 @@ class StatusQueue:
 
     def found(self, key: EndpointKey, word: Word, revision: int) -> None:
         """etcd has this since `revision`, whoever wrote it. If we mean something else, it is said again."""
-        if revision <= self._revisions.get(key, 0):
-            return  # older than what we wrote ourselves
+        if revision <= self.revisions.get(key, 0):
+            # Not newer than what we wrote ourselves. After the echo of our delete nothing older can follow.
+            if word is None and key not in self._last and revision == self.revisions.get(key):
+                del self.revisions[key]
+            return
         self._store(key, word)
         if self._waiting.get(key) == [word]:
             del self._waiting[key]
@@ -67,7 +70,7 @@ class StatusQueue:
         """These words of a round are in etcd since `revision`."""
         for key, word in words.items():
             self._store(key, word)
-            self._revisions[key] = revision
+            self.revisions[key] = revision
             waiting = self._waiting.get(key, [])
             if waiting and waiting[0] == word:
                 del waiting[0]

@@ -120,3 +120,17 @@ def test_a_failed_write_is_tried_again_with_what_is_true_then() -> None:
     store.queue.say(A, "up")
 
     assert store.write() == ["down", "up"]
+
+
+def test_an_endpoint_that_is_gone_from_etcd_is_forgotten() -> None:
+    queue = StatusQueue()
+    queue.say(A, "up")
+    queue.written(queue.round(), 5)
+    queue.say(A, None)
+    queue.written(queue.round(), 7)
+
+    queue.found(A, "up", 5)
+    assert not queue.round(), "the echo of an older write is no news"
+    queue.found(A, None, 7)
+
+    assert (queue.stored, queue.revisions, queue.said(), queue.round()) == ({}, {}, [], {})
