@@ -18,7 +18,7 @@ Word = State | None
 
 
 class StatusQueue:
-    """`stored` is what etcd has; a key that is missing in it has no status there. `revisions` of our own last writes."""
+    """`stored` is what etcd has; a key that is missing in it has no status there. `revisions`: of our last writes."""
 
     def __init__(self) -> None:
         self.stored: dict[EndpointKey, Word] = {}
