@@ -1,16 +1,20 @@
 """Law "now": the incremental graph's answer depends on what is there, not on how it came to be there."""
 
 import random
+from itertools import zip_longest
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from calico_openstack.felix.calc.graph import Graph
-from calico_openstack.felix.wanted.state import Wanted
+from calico_openstack.felix.wanted.state import Wanted, WantedPool
+from calico_openstack.model.bgp import Node
+from calico_openstack.model.cluster import IpPool
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.intake import Absent, read
 from calico_openstack.model.keys import ResourceKey, parse_key
 from calico_openstack.model.names import parse_endpoint_name
+from calico_openstack.model.net import host_net, parse_net
 from calico_openstack.model.policy import NetworkSetKey, PolicyKey
 from calico_openstack.testing import clouds
 from calico_openstack.testing.oracle import state_of, wanted_of, without_spoofing
@@ -78,6 +82,38 @@ def test_order_repetition_and_gaps_make_no_difference(history: History, flush_af
     random.Random(seed).shuffle(shuffled)
 
     assert by_graph(history, flush_after) == by_graph(shuffled, flush_after)
+
+
+POOLS = [
+    IpPool(name="p", cidr=parse_net(net), nat_outgoing=nat) for net in ("10.0.0.0/8", "::/0") for nat in (False, True)
+]
+NODES = [Node(name="n"), Node(name="n", ipv4=host_net("192.0.2.1")), Node(name="n", ipv6=host_net("2001:db8::1"))]
+names = st.sampled_from("abc")
+
+
+@given(
+    st.lists(st.tuples(names, st.one_of(st.none(), st.sampled_from(POOLS)))),
+    st.lists(st.tuples(names, st.one_of(st.none(), st.sampled_from(NODES)))),
+    flushes,
+)
+def test_pools_and_hosts_are_those_that_were_told_last(
+    pools: list[tuple[str, IpPool | None]], nodes: list[tuple[str, Node | None]], flush_after: list[bool]
+) -> None:
+    graph, wanted = Graph(HOST), Wanted()
+    for index, (pool, node) in enumerate(zip_longest(pools, nodes)):
+        if pool:
+            graph.set_pool(*pool)
+        if node:
+            graph.set_host(*node)
+        if flush_after[index % len(flush_after)]:
+            wanted.apply(graph.flush())
+    wanted.apply(graph.flush())
+
+    assert not graph.flush()
+    last = {name: pool for name, pool in dict(pools).items() if pool}
+    assert wanted.pools == {n: WantedPool(cidr=p.cidr, nat_outgoing=p.nat_outgoing) for n, p in last.items()}
+    nets = {name: tuple(net for net in (node.ipv4, node.ipv6) if net) for name, node in dict(nodes).items() if node}
+    assert wanted.hosts == {name: addresses for name, addresses in nets.items() if addresses}
 
 
 @given(clouds.histories(), flushes)

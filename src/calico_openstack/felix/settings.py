@@ -155,7 +155,7 @@ TYPED: dict[str, _Typed] = {
     "IptablesNATOutgoingInterfaceFilter": _Typed("nat_outgoing_interface_filter", to.interface, ""),
     "FloatingIPOutboundSNAT": _Typed("floating_ip_outbound_snat", to.boolean),
     "LogActionRateLimit": _Typed("log_action_rate_limit", to.log_rate, None),
-    "LogActionRateLimitBurst": _Typed("log_action_rate_limit_burst", to.integer(1, (1 << 31) - 1)),
+    "LogActionRateLimitBurst": _Typed("log_action_rate_limit_burst", to.integer(1, 10000)),
     "EndpointReportingEnabled": _Typed("endpoint_reporting_enabled", to.boolean),
     "ReportingIntervalSecs": _Typed("reporting_interval_secs", to.seconds, 0.0),
     "ReportingTTLSecs": _Typed("reporting_ttl_secs", to.seconds),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from calico_openstack.felix.ruleset.settings import RulesetSettings
+from calico_openstack.felix.ruleset.settings import LogRate, RulesetSettings
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedPool, WantedRule
 from calico_openstack.model.endpoint import Nat, QosControls
 from calico_openstack.model.net import host_net, parse_net
@@ -245,6 +245,25 @@ def test_a_guest_is_known_outside_by_its_floating_ip_if_the_setting_says_so(
     assert heard(two.space, one.space, near).source == own
     assert heard(one.space, two.space, own).source == (TWO4 if own == ONE4 else TWO6)
     felix.kernel.close()
+
+
+def test_the_kernel_takes_the_widest_limits(nft: Callable[..., str], guests: tuple[Guest, Guest]) -> None:
+    widest = 1 << 40
+    limit = QosControls(
+        ingress_packet_rate=widest,
+        ingress_packet_burst=widest,
+        egress_packet_rate=1,
+        egress_packet_burst=widest,
+        ingress_max_connections=widest,
+    )
+    for rate in (LogRate((1 << 31) - 1, "second", 10000), LogRate(1, "day", 10000)):
+        felix = Felix(RulesetSettings(log_prefix="%p" * 99, log_rate=rate))
+        felix.say(endpoint(guests[0], qos=limit), ingress=(WantedRule(action="log"),))
+
+        assert not felix.kernel.synchronise(felix.renderer.full())
+        nft("list", "ruleset")
+        nft("flush", "ruleset")
+        felix.kernel.close()
 
 
 def test_nft_lists_what_was_sent(nft: Callable[..., str], guests: tuple[Guest, Guest], felix: Felix) -> None:

@@ -182,6 +182,7 @@ def test_the_firewall_learns_how_to_translate_and_how_often_to_log() -> None:
         ("LogActionRateLimit", "10"),
         ("LogActionRateLimit", "0/second"),
         ("LogActionRateLimit", "1/week"),
+        ("LogActionRateLimitBurst", "10001"),
     ],
 )
 def test_what_is_no_range_rate_or_name_is_reported(name: str, text: str) -> None:
