@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +16,13 @@ from calico_openstack.neutron.translate.site import Site
 from calico_openstack.testing.fake_etcd import FakeEtcd
 
 Row = Mapping[str, Any]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def neutron_stays_out() -> Iterator[None]:
+    """A whole Neutron takes eight seconds to import; what needs it is tested in `tests/functional/neutron`."""
+    yield
+    assert "neutron" not in sys.modules
 
 
 class Rows:
