@@ -1,12 +1,13 @@
 """Limits, marks, translation and logging: as text, by golden file, and one by one."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from calico_openstack.felix.ruleset import statements
+from calico_openstack.felix.ruleset import statements, walk
 from calico_openstack.felix.ruleset.limits import code_point
 from calico_openstack.felix.ruleset.log_rule import LONGEST, Origin, log_prefix, policy_origin, profile_origin
 from calico_openstack.felix.ruleset.objects import NftChanges, SetRules
@@ -227,6 +228,39 @@ def test_a_floating_ip_is_a_source_only_by_setting_and_only_where_outside_is_kno
     assert snat in print_ruleset(rendered(with_pools(cloud(floating)), SETTINGS).full())
     assert snat not in print_ruleset(rendered(cloud(floating), SETTINGS).full())
     assert snat not in print_ruleset(rendered(with_pools(cloud(floating))).full())
+
+
+def to_host(protocol: int, ports: tuple[int, int], state: int = statements.NEW) -> walk.Packet:
+    """From guest 1 to the host, when its bucket is empty."""
+    packet = walk.packet(
+        host_net("10.65.0.1"),
+        host_net("192.0.2.1"),
+        protocol,
+        ports=ports,
+        source_mac="fa:16:3e:00:00:01",
+        in_interface="tap1",
+        state=state,
+    )
+    return dataclasses.replace(packet, tokens=False)
+
+
+def test_a_guest_that_has_spent_its_packets_still_gets_its_address_and_nothing_else_of_the_host() -> None:
+    ruleset = rendered(cloud(guest(1, QosControls(egress_packet_rate=10)))).full()
+
+    assert walk.delivered(ruleset, to_host(17, (68, 67))).result == "accept"
+    assert walk.delivered(ruleset, to_host(17, (1024, 53))).result == "drop"
+    assert walk.delivered(ruleset, to_host(6, (1024, 80), statements.ESTABLISHED)).result == "drop"
+    with_token = dataclasses.replace(to_host(6, (1024, 80), statements.ESTABLISHED), tokens=True)
+    assert walk.delivered(ruleset, with_token).result == "accept"
+
+
+def test_connections_to_the_host_count_as_egress() -> None:
+    qos = QosControls(egress_max_connections=2)
+    ruleset = rendered(cloud(guest(1, qos)), RulesetSettings(endpoint_to_host="accept")).full()
+    third = dataclasses.replace(to_host(6, (1024, 22)), connections=2)
+
+    assert walk.delivered(ruleset, third).result == "drop"
+    assert walk.delivered(ruleset, dataclasses.replace(third, connections=1)).result == "accept"
 
 
 def chains_written(changes: NftChanges) -> list[str]:
