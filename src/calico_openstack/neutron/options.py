@@ -56,8 +56,8 @@ _SITE = [
     cfg.ListOpt(
         "allowed_address_pair_networks",
         default=[],
-        help="Networks inside which an allowed address pair may be a whole prefix, besides the port's own subnets. "
-        "Every such prefix is routed to the port's guest from the whole fabric.",
+        help="Networks in which allowed address pairs may lie, besides the port's own subnets. "
+        "Every pair is routed to the port's guest from the whole fabric.",
     ),
 ]
 

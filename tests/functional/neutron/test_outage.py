@@ -105,7 +105,9 @@ def test_many_changes_at_once_end_with_what_the_database_says(neutron: Any, clou
 
     def churn(number: int) -> None:
         for turn in range(6):
-            neutron.update("port", port["id"], allowed_address_pairs=[{"ip_address": f"10.65.{number}.{turn}"}])
+            neutron.update(
+                "port", port["id"], allowed_address_pairs=[{"ip_address": f"10.65.0.{100 + 10 * number + turn}"}]
+            )
 
     threads = [threading.Thread(target=churn, args=(number,)) for number in range(1, 5)]
     for thread in threads:

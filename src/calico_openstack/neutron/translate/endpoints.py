@@ -2,9 +2,10 @@
 
 Field by field as upstream's driver writes it, with these deliberate differences, each for a defect of upstream's:
 
-* an allowed address pair that is a prefix stays a prefix (upstream wrote `10.0.0.0/24/32`), but only inside the port's
-  own subnets or `[calico] allowed_address_pair_networks`: every prefix becomes a *route* to this guest on every host,
-  and `0.0.0.0/0` would make it the cloud's default gateway;
+* an allowed address pair that is a prefix stays a prefix (upstream wrote `10.0.0.0/24/32`);
+* a pair counts only inside the port's own subnets or `[calico] allowed_address_pair_networks`: every pair becomes a
+  *route* to this guest on every host, so any other address would take somebody else's traffic (a name server's,
+  etcd's), and `0.0.0.0/0` would make it the cloud's default gateway;
 * a pair that no router may forward to (loopback, link-local, ...) is left out: the metadata address would be a guest's;
 * a pair that repeats a fixed IP (Neutron allows it with another MAC) is not listed again: DHCP agents subtract
   `allowedIps` from `ipNetworks` to find the fixed IPs;
@@ -219,14 +220,12 @@ def _pairs(port: Mapping[str, Any], fixed: Sequence[Net], own: Sequence[Net]) ->
         if any(never.contains(net) for never in NEVER_ROUTED):
             reason = "no router may forward to such an address, so it cannot be routed to the guest"
             refusals.append(Refusal(f"port {port['id']}, allowed address pair {text}", reason))
-        elif not net.is_host and not any(network.contains(net) for network in own):
+        elif not any(network.contains(net) for network in own):
             refusals.append(
                 Refusal(
                     f"port {port['id']}, allowed address pair {text}",
-                    "it is wider than one address and not inside the port's subnets, so it would become a route for "
-                    "other people's traffic",
-                    "name single addresses, or let the operator add the network to "
-                    "[calico] allowed_address_pair_networks",
+                    "it is not inside the port's subnets, so it would become a route for other people's traffic",
+                    "let the operator add its network to [calico] allowed_address_pair_networks",
                 )
             )
         elif net not in fixed:
