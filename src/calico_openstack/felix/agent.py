@@ -28,13 +28,16 @@ from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
 from calico_openstack.felix.dataplane_settings import dataplane_settings
 from calico_openstack.felix.datastore import Datastore
+from calico_openstack.felix.debug_socket import DebugSocket
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.metrics_server import METRICS_SETTINGS, MetricsServer
 from calico_openstack.felix.resyncs import Resyncs
 from calico_openstack.felix.running import Running
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
 from calico_openstack.felix.settings_sources import datastore_sources
+from calico_openstack.felix.snapshot import snapshot
 from calico_openstack.felix.status import EndpointReporter, HostReporter
+from calico_openstack.felix.tables import TABLES
 from calico_openstack.felix.wanted.state import Changes
 from calico_openstack.model.keys import RESOURCES
 
@@ -81,6 +84,7 @@ class Felix:
                 tasks.start("report", self._report())
                 tasks.start("health", self._serve_health())
                 tasks.start("metrics", self._serve_metrics())
+                tasks.start("debug socket", self._serve_tables())
                 await tasks.forever()
 
     async def _follow(self) -> None:
@@ -224,6 +228,10 @@ class Felix:
             async with Tasks() as tasks:
                 tasks.start("metrics server", server.serve(settings))
                 await self._until_changed(tasks, settings, _metrics)
+
+    async def _serve_tables(self) -> None:
+        tables = DebugSocket(lambda: snapshot(self._running, time.monotonic()), TABLES)
+        await tables.serve(self.settings.debug_socket_path)
 
     async def _report(self) -> None:
         """Report from the first apply on; begin anew when a setting of reporting changes."""

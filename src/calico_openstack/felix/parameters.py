@@ -13,11 +13,11 @@ LOCAL = frozenset(
     DatastoreType FelixHostname EtcdAddr EtcdScheme EtcdEndpoints EtcdCaFile EtcdCertFile EtcdKeyFile EtcdUsername
     EtcdPassword TyphaAddr TyphaK8sServiceName TyphaK8sNamespace TyphaReadTimeout TyphaWriteTimeout TyphaKeyFile
     TyphaCertFile TyphaCAFile TyphaCN TyphaURISAN DebugBPFCgroupV2 DebugCPUProfilePath DebugPanicAfter
-    DebugSimulateDataRace MetadataProxyEnabled FloatingIPOutboundSNAT
+    DebugSimulateDataRace MetadataProxyEnabled FloatingIPOutboundSNAT DebugSocketPath
     """.split()  # noqa: SIM905 - two hundred quoted names are no easier to read
 )
-"""Only from file and environment. EtcdUsername, EtcdPassword, MetadataProxyEnabled and FloatingIPOutboundSNAT
-are ours."""
+"""Only from file and environment. EtcdUsername, EtcdPassword, MetadataProxyEnabled, FloatingIPOutboundSNAT and
+DebugSocketPath are ours."""
 
 SHARED = frozenset(
     """

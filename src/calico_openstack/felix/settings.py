@@ -77,6 +77,7 @@ class FelixSettings:
     health_host: str = "localhost"
     health_port: int = 9099
     dataplane_watchdog_timeout: float = 90.0
+    debug_socket_path: str | None = "/run/calico/felix.sock"
     prometheus_metrics_enabled: bool = False
     prometheus_metrics_host: str = ""
     prometheus_metrics_port: int = 9091
@@ -163,6 +164,7 @@ TYPED: dict[str, _Typed] = {
     "HealthHost": _Typed("health_host", to.text),
     "HealthPort": _Typed("health_port", _PORT),
     "DataplaneWatchdogTimeout": _Typed("dataplane_watchdog_timeout", to.seconds),
+    "DebugSocketPath": _Typed("debug_socket_path", to.text, None),
     "PrometheusMetricsEnabled": _Typed("prometheus_metrics_enabled", to.boolean),
     "PrometheusMetricsHost": _Typed("prometheus_metrics_host", to.text, ""),
     "PrometheusMetricsPort": _Typed("prometheus_metrics_port", _PORT),

@@ -17,6 +17,12 @@ VERBS: Final[dict[str, tuple[str, str, str, str]]] = {
         "May A open a flow to B? By which policy and rule.",
         "host",
     ),
+    "felix": (
+        "calico_openstack.ops.felix",
+        "command",
+        "What the Felix of this host knows: endpoints, policies, failures, settings.",
+        "host",
+    ),
     "plan": (
         "calico_openstack.ops.plan",
         "command",

@@ -109,6 +109,7 @@ class Host:
         self.etcd = EtcdServer()
         self.directory = directory
         self.log = directory / "felix.log"
+        self.debug_socket = directory / "felix.sock"
         self._felix: subprocess.Popen[bytes] | None = None
 
     def put(self, path: str, document: dict[str, Any] | str) -> None:
@@ -148,6 +149,7 @@ class Host:
         config.write_text(
             f"[global]\nFelixHostname = {name}\nEtcdEndpoints = {self.etcd.endpoint}\nMetadataAddr = none\n"
             "HealthEnabled = true\nHealthHost = 127.0.0.1\nHealthPort = 9099\nLogSeverityScreen = debug\n"
+            f"DebugSocketPath = {self.debug_socket}\n"
             + "".join(f"{parameter} = {value}\n" for parameter, value in settings.items())
         )
         with self.log.open("ab") as log:

@@ -18,6 +18,7 @@ LogSeverityScreen = info
 HealthEnabled = true
 HealthHost = 127.0.0.1
 HealthPort = {health}
+DebugSocketPath = {directory}/felix.sock
 """
 _AGENT = """\
 [DEFAULT]
@@ -49,7 +50,7 @@ def host_stage(layout: Layout, secrets: Secrets, host: str) -> Stage:
     bgp = _AGENT.format(**agent, user="bgp", password=secrets.etcd_bgp) + _BGP.format(
         directory=bird, v4=at.fabric_v4(host), v6=at.fabric_v6(host), number=at.AS_NUMBER
     )
-    felix = _FELIX.format(**agent, password=secrets.etcd_felix, health=at.FELIX_HEALTH_PORT)
+    felix = _FELIX.format(**agent, password=secrets.etcd_felix, health=at.FELIX_HEALTH_PORT, directory=directory)
 
     def agent_of(name: str, script: str, configuration: str) -> Start:
         argv = (program(script), "--config-file", f"{directory}/{configuration}")
