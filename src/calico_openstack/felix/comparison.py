@@ -1,7 +1,7 @@
 """What Felix would do to this host's kernel now, found out with Felix's own parts and without a single write.
 
     Changes (from the graph) ─► renderer ─► difference ◄─ NftTables.read
-                             └► Taps     ─► diff       ◄─ Routes.read, Neighbours.read, Sysctls.read
+                             └► Taps     ─► diff       ◄─ Routes.read, Neighbours.read, Sysctls.read, Shapers.read
 
 The parts and the way they are put together are `dataplane`'s; a test against a real kernel holds the two to the same
 numbers of operations. Flows that a step would end are not part of it: those depend on what changes, not on what is.
@@ -10,7 +10,7 @@ Needs CAP_NET_ADMIN for reading nf_tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,12 +21,15 @@ from calico_openstack.felix.kernel.links import Links
 from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours
 from calico_openstack.felix.kernel.nft import NftTables
 from calico_openstack.felix.kernel.routes import GRACE, RouteKey, Routes
+from calico_openstack.felix.kernel.shapers import ShaperKey, Shapers
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.ruleset.difference import Actual, difference
 from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
+from calico_openstack.felix.shaping import wished
 from calico_openstack.felix.taps import Taps
 from calico_openstack.felix.wanted.host import Sysctl, global_sysctls
+from calico_openstack.felix.wanted.shaping import Shape
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.netlink.rtnl_links import Link
@@ -57,6 +60,8 @@ class Comparison:
     neighbours: KeyedChanges[NeighbourKey, str]
     neighbours_actual: Mapping[NeighbourKey, str]
     sysctls: tuple[SysctlDifference, ...]
+    shaping: KeyedChanges[ShaperKey, Shape]
+    shaping_actual: Mapping[ShaperKey, Shape]
     interfaces: Mapping[int, str]
     owners: Mapping[str, WantedEndpoint]
     refused: Mapping[EndpointKey, str]
@@ -69,6 +74,7 @@ class Comparison:
             "routes": len(self.routes.puts) + len(self.routes.deletes),
             "neighbours": len(self.neighbours.puts) + len(self.neighbours.deletes),
             "sysctls": len(self.sysctls),
+            "shaping": len(self.shaping.puts) + len(self.shaping.deletes),
         }
 
     def __bool__(self) -> bool:
@@ -112,6 +118,7 @@ def _compare(settings: DataplaneSettings, changes: Changes, connection: NetlinkS
     clock.now += GRACE
     found_routes = routes.read()
     found_neighbours = Neighbours(connection, is_tap_index).read()
+    found_shaping = Shapers(connection, is_tap).read()
     return Comparison(
         nft=difference(renderer.full(), actual),
         nft_wanted=renderer.full(),
@@ -121,6 +128,8 @@ def _compare(settings: DataplaneSettings, changes: Changes, connection: NetlinkS
         neighbours=diff(taps.neighbours, found_neighbours),
         neighbours_actual=found_neighbours,
         sysctls=_sysctls(settings, taps),
+        shaping=diff(_shapes(taps, links, is_tap), found_shaping),
+        shaping_actual=found_shaping,
         interfaces={index: link.name for index, link in links.by_index.items()},
         owners=dict(taps.owners),
         refused=dict(renderer.refused),
@@ -130,6 +139,14 @@ def _compare(settings: DataplaneSettings, changes: Changes, connection: NetlinkS
             if name not in taps.programmed and owner.key not in renderer.refused
         ),
     )
+
+
+def _shapes(taps: Taps, links: Links, is_tap: Callable[[str], bool]) -> dict[ShaperKey, Shape]:
+    wishes: dict[ShaperKey, Shape] = {}
+    for name, owner in taps.owners.items():
+        if is_tap(name):
+            wishes.update(wished(links.by_name.get(name), owner.qos))
+    return wishes
 
 
 @dataclass(slots=True)

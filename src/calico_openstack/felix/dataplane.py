@@ -31,6 +31,7 @@ from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, c
 from calico_openstack.felix.kernel.routes import RouteKey, Routes
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.ruleset.settings import RulesetSettings
+from calico_openstack.felix.shaping import Shaping
 from calico_openstack.felix.taps import Difference, Taps
 from calico_openstack.felix.wanted.host import HostRules, global_sysctls
 from calico_openstack.felix.wanted.narrowing import Narrowing
@@ -47,7 +48,7 @@ log = get_logger("felix.dataplane")
 K = TypeVar("K", RouteKey, NeighbourKey)
 V = TypeVar("V", Route, str)
 
-TARGETS = ("nft", "routes", "neighbours", "sysctls", "flows")
+TARGETS = ("nft", "routes", "neighbours", "sysctls", "flows", "shaping")
 """What a step counts its single operations by."""
 
 
@@ -88,6 +89,7 @@ class Dataplane:
         self._sysctls = Sysctls()
         self._narrowing = Narrowing()
         self._flows = Flows(self._wanted, self._host_addresses)
+        self._shaping = Shaping(self._connection, self._is_tap_name)
         self._ledger = Retries[str]()
         self._up: dict[EndpointKey, bool] = {}
         # What the next step has to do besides its changes.
@@ -106,6 +108,7 @@ class Dataplane:
         if host:
             self._listed = False
             self._hosts_drifted()
+            self._shaping.drifted()
             self._look_at |= self._taps.owners.keys()
 
     def use(self, settings: DataplaneSettings) -> None:
@@ -139,6 +142,7 @@ class Dataplane:
         self._flows.release(self._owed_releases, now)
         self._owed_releases = set()
         failures = self._program_sysctls(dirty)
+        self._shape(dirty, now)
         self._want(self._neighbour_keeper, self._owed_neighbours)
         self._counts["neighbours"] += self._neighbour_keeper.step(now).operations
         if protected:
@@ -149,7 +153,8 @@ class Dataplane:
         statuses += self._prove(dirty, protected, failures, now)
         self._counts["flows"] = self._flows.ended - flows
         self._counts["sysctls"] = self._sysctls.operations - writes
-        return Report(self._counts, statuses, {name: failure.reason for name, failure in self._ledger}, self._wake_at())
+        failed = {name: failure.reason for name, failure in self._ledger} | self._shaping.failures
+        return Report(self._counts, statuses, failed, self._wake_at())
 
     def ledgers(self) -> dict[str, Retries[Any]]:
         """What failed and waits for its next try, by kind."""
@@ -192,6 +197,7 @@ class Dataplane:
             if ifindex in self._links.by_index:
                 self._look_at.add(self._links.by_index[ifindex].name)
         changed, flapped = self._links.take_changes()
+        self._shaping.happened(happened.shaped, self._name_of, changed)
         if flapped & self._taps.programmed.keys():
             self._hosts_drifted()
         return {name for name in changed if self._is_tap_name(name)}, flapped
@@ -249,6 +255,13 @@ class Dataplane:
                 failures[name] = "; ".join(failed)
         return failures
 
+    def _shape(self, dirty: set[str], now: float) -> None:
+        for name in dirty:
+            owner = self._taps.owners.get(name)
+            link = self._links.by_name.get(name) if self._is_tap_name(name) else None
+            self._shaping.update(name, link, owner.qos if owner is not None else None)
+        self._counts["shaping"] += self._shaping.step(now)
+
     def _want(self, keeper: Reconciler[K, V], owed: dict[K, V | None]) -> None:
         for key, value in owed.items():
             keeper.want(key, value)
@@ -296,13 +309,18 @@ class Dataplane:
         return None
 
     def _hosts_drifted(self) -> None:
+        """Somebody may have changed routes or neighbours."""
         self._route_keeper.drifted()
         self._neighbour_keeper.drifted()
         self._routes_known = False
 
-    def _is_tap(self, ifindex: int) -> bool:
+    def _name_of(self, ifindex: int) -> str | None:
         link = self._links.by_index.get(ifindex)
-        return link is not None and self._is_tap_name(link.name)
+        return link.name if link is not None else None
+
+    def _is_tap(self, ifindex: int) -> bool:
+        name = self._name_of(ifindex)
+        return name is not None and self._is_tap_name(name)
 
     def _tap(self, name: str) -> Link | None:
         """The interface if it carries and belongs to guests: an endpoint cannot claim one of the host's own."""
@@ -319,6 +337,7 @@ class Dataplane:
             self._ledger.wake_at(),
             self._routes.wake_at(),
             self._flows.wake_at(),
+            self._shaping.wake_at(),
             0.0 if self._look_at else None,
         ]
         return min((at for at in times if at is not None), default=None)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from calico_openstack.felix.comparison import Comparison
+from calico_openstack.felix.kernel.shapers import BROKEN
 from calico_openstack.felix.ruleset.base import BOOT, EGRESS, INET, INGRESS
 from calico_openstack.felix.ruleset.objects import (
     AddChain,
@@ -27,6 +28,7 @@ from calico_openstack.felix.ruleset.objects import (
 )
 from calico_openstack.felix.ruleset.statements import Verdict
 from calico_openstack.felix.ruleset.text import print_key
+from calico_openstack.felix.wanted.shaping import Shape
 from calico_openstack.felix.wanted.state import WantedEndpoint
 from calico_openstack.netlink.rtnl_routes import Route
 from calico_openstack.policy.words import policy_words
@@ -56,6 +58,7 @@ def findings(comparison: Comparison) -> dict[str, list[Finding]]:
             )
             for found in comparison.sysctls
         ],
+        "shaping": list(_shaping(comparison)),
     }
 
 
@@ -167,6 +170,24 @@ def _neighbours(comparison: Comparison) -> Iterator[Finding]:
     for key in comparison.neighbours.deletes:
         interface = _interface(comparison, key.ifindex)
         yield Finding(f"remove neighbour {key.address.address} dev {interface}", "permanent, and no endpoint's")
+
+
+def _shaping(comparison: Comparison) -> Iterator[Finding]:
+    for key, shape in comparison.shaping.puts.items():
+        there = comparison.shaping_actual.get(key)
+        why = "missing" if there is None else "there in part" if there == BROKEN else f"it is {_shape(there)}"
+        what = f"limit {key.direction} of {key.interface} to {_shape(shape)}"
+        yield Finding(what, why + _owner(comparison, key.ifindex))
+    for key in comparison.shaping.deletes:
+        if key.direction == "orphan":
+            yield Finding(f"remove {key.interface}", "its tap is gone")
+        else:
+            yield Finding(f"remove the {key.direction} limit of {key.interface}", "no endpoint there has one")
+
+
+def _shape(shape: Shape) -> str:
+    peak = f", peak {shape.peak * 8} bit/s" if shape.peak else ""
+    return f"{shape.rate * 8} bit/s{peak}"
 
 
 def _interface(comparison: Comparison, ifindex: int) -> str:

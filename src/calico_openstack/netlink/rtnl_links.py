@@ -13,7 +13,8 @@ from calico_openstack.netlink import rtnl, wire
 from calico_openstack.netlink.wire import Message, Request
 
 _HEADER = struct.Struct("=BxHiII")
-_ADDRESS, _NAME, _MTU, _EXT_MASK = 1, 3, 4, 29
+_ADDRESS, _NAME, _MTU, _INFO, _EXT_MASK = 1, 3, 4, 18, 29
+_INFO_KIND = 1
 _SKIP_STATISTICS = 8  # RTEXT_FILTER_SKIP_STATS: counters are half of a link message
 _UP, _RUNNING = 0x1, 0x40
 
@@ -45,6 +46,26 @@ def dump_links() -> Request:
 
 def set_link_up(ifindex: int, up: bool = True) -> Request:
     return Request(rtnl.NEWLINK, 0, _HEADER.pack(rtnl.AF_UNSPEC, 0, ifindex, _UP if up else 0, _UP))
+
+
+def add_link(name: str, kind: str, mtu: int) -> Request:
+    """A new interface of this kind (`ifb`, `dummy`, ...), not up yet. EEXIST if the name is taken."""
+    body = _HEADER.pack(rtnl.AF_UNSPEC, 0, 0, 0, 0) + wire.text(_NAME, name) + wire.u32(_MTU, mtu)
+    return Request(rtnl.NEWLINK, wire.CREATE | wire.EXCLUSIVE, body + wire.nest(_INFO, wire.text(_INFO_KIND, kind)))
+
+
+def set_mtu(ifindex: int, mtu: int) -> Request:
+    return Request(rtnl.NEWLINK, 0, _HEADER.pack(rtnl.AF_UNSPEC, 0, ifindex, 0, 0) + wire.u32(_MTU, mtu))
+
+
+def delete_link(ifindex: int) -> Request:
+    return Request(rtnl.DELLINK, 0, _HEADER.pack(rtnl.AF_UNSPEC, 0, ifindex, 0, 0))
+
+
+def kind_of(message: Message) -> str:
+    """The kind of the interface of a NEWLINK: `veth`, `tun`, `ifb`, ...; empty for a physical one."""
+    found = wire.attributes(message.body, _HEADER.size)
+    return wire.read_text(wire.attributes(found.get(_INFO, b"")).get(_INFO_KIND, b""))
 
 
 def read_link(message: Message) -> LinkEvent | None:

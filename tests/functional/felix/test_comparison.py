@@ -9,7 +9,7 @@ from calico_openstack.felix.comparison import Comparison, compare
 from calico_openstack.felix.dataplane import TARGETS, Dataplane, DataplaneSettings, Report
 from calico_openstack.felix.plan import findings
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
-from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.endpoint import EndpointKey, QosControls
 from calico_openstack.model.net import parse_net
 from calico_openstack.testing.compute_host import eventually, ip
 
@@ -20,10 +20,10 @@ OPEN = WantedProfile(name="open", ingress=(WantedRule(action="allow"),), egress=
 SETTINGS = DataplaneSettings()
 
 
-def endpoint(name: str, *addresses: str) -> WantedEndpoint:
+def endpoint(name: str, *addresses: str, qos: QosControls | None = None) -> WantedEndpoint:
     key = EndpointKey("openstack", "h", "openstack", "vm", name)
     nets = tuple(parse_net(address) for address in addresses)
-    return WantedEndpoint(key=key, interface=f"tap{name}", mac=MAC, addresses=nets, profiles=("open",))
+    return WantedEndpoint(key=key, interface=f"tap{name}", mac=MAC, addresses=nets, profiles=("open",), qos=qos)
 
 
 def wanted(*endpoints: WantedEndpoint) -> Changes:
@@ -41,6 +41,10 @@ def nft(*arguments: str) -> str:
     return subprocess.run(["nft", *arguments], capture_output=True, text=True, check=True).stdout
 
 
+def tc(*arguments: str) -> str:
+    return subprocess.run(["tc", *arguments], capture_output=True, text=True, check=True).stdout
+
+
 def kernel() -> str:
     """Everything that a step may change, but for counters."""
     parts = [
@@ -48,7 +52,7 @@ def kernel() -> str:
         ip("route", "show", "table", "all"),
         ip("-6", "route", "show", "table", "all"),
     ]
-    return "\n".join([*parts, ip("neighbour", "show"), ip("-6", "neighbour", "show")])
+    return "\n".join([*parts, ip("neighbour", "show"), ip("-6", "neighbour", "show"), tc("qdisc"), ip("link")])
 
 
 def stepped(changes: Changes) -> Report:
@@ -68,7 +72,8 @@ def texts(comparison: Comparison) -> dict[str, str]:
 
 def test_what_is_foretold_is_what_a_step_does(namespace: None) -> None:
     tap("a")
-    changes = wanted(endpoint("a", "10.0.0.1", "2001:db8::1", "10.9.0.0/24"), endpoint("b", "10.0.0.2"))
+    qos = QosControls(ingress_bandwidth=8_000_000, egress_bandwidth=8_000_000)
+    changes = wanted(endpoint("a", "10.0.0.1", "2001:db8::1", "10.9.0.0/24", qos=qos), endpoint("b", "10.0.0.2"))
     before = kernel()
 
     foretold = compare(SETTINGS, changes)
@@ -85,8 +90,9 @@ def test_what_is_foretold_is_what_a_step_does(namespace: None) -> None:
 
 def test_each_damage_is_found_named_and_foretold(namespace: None) -> None:
     tap("a")
-    changes = wanted(endpoint("a", "10.0.0.1", "2001:db8::1"))
+    changes = wanted(endpoint("a", "10.0.0.1", "2001:db8::1", qos=QosControls(ingress_bandwidth=8_000_000)))
     stepped(changes)
+    tc("qdisc", "delete", "dev", "tapa", "root")
     nft("delete", "element", "inet", "calico", "taps", '{ "tapa" }')
     nft("add", "rule", "inet", "calico", "forward", "accept")
     nft("add", "chain", "inet", "calico", "stranger")
@@ -109,6 +115,7 @@ def test_each_damage_is_found_named_and_foretold(namespace: None) -> None:
     assert said["neighbours"] == (
         f"set neighbour 2001:db8::1 lladdr {MAC} dev tapa: it is fa:16:3e:00:00:ff, for port a"
     )
+    assert said["shaping"] == "limit ingress of tapa to 8000000 bit/s: missing, for port a"
     assert said["sysctls"] == "write 1 to /proc/sys/net/ipv4/conf/tapa/proxy_arp: it says 0"
     report = stepped(changes)
     assert foretold.counts() == {name: report.operations[name] for name in foretold.counts()}

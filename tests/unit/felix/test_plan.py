@@ -7,6 +7,7 @@ from calico_openstack.daemon.reconcile import diff
 from calico_openstack.felix.comparison import Comparison, SysctlDifference
 from calico_openstack.felix.kernel.neighbours import NeighbourKey
 from calico_openstack.felix.kernel.routes import key_of
+from calico_openstack.felix.kernel.shapers import BROKEN, ShaperKey
 from calico_openstack.felix.plan import Finding, findings
 from calico_openstack.felix.ruleset.base import BOOT, INET
 from calico_openstack.felix.ruleset.difference import Actual, ActualTable, as_read, difference
@@ -14,6 +15,7 @@ from calico_openstack.felix.ruleset.objects import NftChanges
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.wanted.host import Sysctl
+from calico_openstack.felix.wanted.shaping import Shape
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedPolicy, WantedRule, WantedTier
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import host_net
@@ -42,6 +44,7 @@ def compared(**parts: Any) -> Comparison:
     nothing: dict[str, Any] = {
         "nft": NftChanges(), "nft_wanted": rendered().full(), "nft_actual": {}, "routes": KeyedChanges({}),
         "routes_actual": {}, "neighbours": KeyedChanges({}), "neighbours_actual": {}, "sysctls": (),
+            "shaping": KeyedChanges({}), "shaping_actual": {},
         "interfaces": {7: "tapp1", 8: "tapp2"}, "owners": {"tapp1": GUEST}, "refused": {}, "waiting": (),
     }  # fmt: skip
     return Comparison(**{**nothing, **parts})
@@ -52,9 +55,29 @@ def nft(actual: Actual, *rules: WantedRule) -> list[Finding]:
     return findings(compared(nft=difference(wanted, actual), nft_wanted=wanted, nft_actual=actual))["nft"]
 
 
+def test_limits_are_told_with_what_is_there_now() -> None:
+    shape, other = Shape(1_000_000, 0, 75_000, 781_251), Shape(500_000, 0, 75_000, 781_251)
+    ingress, egress = ShaperKey("tapp1", 7, "ingress"), ShaperKey("tapp1", 7, "egress")
+    orphan, unwanted = ShaperKey("cifbp3", 9, "orphan"), ShaperKey("tapp2", 8, "ingress")
+
+    found = findings(
+        compared(
+            shaping=KeyedChanges({ingress: shape, egress: shape._replace(peak=2_000_000)}, [orphan, unwanted]),
+            shaping_actual={ingress: other, egress: BROKEN, orphan: BROKEN, unwanted: shape},
+        )
+    )
+
+    assert [f"{what}: {why}" for what, why in found["shaping"]] == [
+        "limit ingress of tapp1 to 8000000 bit/s: it is 4000000 bit/s, for port p1",
+        "limit egress of tapp1 to 8000000 bit/s, peak 16000000 bit/s: there in part, for port p1",
+        "remove cifbp3: its tap is gone",
+        "remove the ingress limit of tapp2: no endpoint there has one",
+    ]
+
+
 def test_a_right_host_has_no_findings() -> None:
     assert not compared()
-    assert findings(compared()) == {"nft": [], "routes": [], "neighbours": [], "sysctls": []}
+    assert findings(compared()) == {"nft": [], "routes": [], "neighbours": [], "sysctls": [], "shaping": []}
 
 
 def test_tables_that_are_missing_are_one_finding_each() -> None:

@@ -1,4 +1,4 @@
-"""What others, and we ourselves, do to links, routes, neighbours and nf_tables, for the apply thread.
+"""What others, and we ourselves, do to links, routes, neighbours, traffic control and nf_tables, for the apply thread.
 
 Events only say what to look at again. Lost events (ENOBUFS) mean: look at everything again. Needs CAP_NET_ADMIN only
 for its large buffer.
@@ -13,21 +13,23 @@ from calico_openstack.netlink.rtnl_links import LinkEvent, read_link
 from calico_openstack.netlink.rtnl_neighbours import NeighbourEvent, read_neighbour
 from calico_openstack.netlink.rtnl_routes import RouteEvent, read_route
 from calico_openstack.netlink.socket import NETFILTER, ROUTE, NetlinkSocket, Overrun
+from calico_openstack.netlink.traffic_control import GROUP_TC, changed_device
 from calico_openstack.netlink.wire import Message
 
 _GROUP_NFTABLES = 7
-_GROUPS = (rtnl.GROUP_LINK, rtnl.GROUP_NEIGH, rtnl.GROUP_IPV4_ROUTE, rtnl.GROUP_IPV6_ROUTE)
+_GROUPS = (rtnl.GROUP_LINK, rtnl.GROUP_NEIGH, rtnl.GROUP_IPV4_ROUTE, rtnl.GROUP_IPV6_ROUTE, GROUP_TC)
 
 
 @dataclass(slots=True)
 class Happened:
     """Events since the last look, in order within each kind. `lost`: there were more. `nft`: somebody, perhaps we,
-    committed a transaction.
+    committed a transaction. `shaped`: indexes of interfaces whose traffic control changed.
     """
 
     links: list[LinkEvent] = field(default_factory=list)
     routes: list[RouteEvent] = field(default_factory=list)
     neighbours: list[NeighbourEvent] = field(default_factory=list)
+    shaped: set[int] = field(default_factory=set)
     lost: bool = False
     nft: bool = False
 
@@ -38,6 +40,8 @@ class Happened:
             self.routes.append(route)
         elif (neighbour := read_neighbour(message)) is not None:
             self.neighbours.append(neighbour)
+        elif (shaped := changed_device(message)) is not None:
+            self.shaped.add(shaped)
 
 
 class KernelEvents:
