@@ -19,14 +19,18 @@ import click
 from calico_openstack.daemon.settings import IniFile, SettingsError, calico_options
 from calico_openstack.etcd.blocking import BlockingClient
 from calico_openstack.etcd.channels import target
-from calico_openstack.etcd.errors import EtcdError
+from calico_openstack.etcd.errors import EtcdError, Unavailable
 from calico_openstack.etcd.values import EtcdSettings
 from calico_openstack.felix.main import DEFAULT_FILE, local_settings
+from calico_openstack.felix.settings import FelixSettings
 
 TROUBLE = 2
 """Exit status when there is no answer: wrong usage, wrong settings, or etcd cannot be reached."""
 
 _CALICO_GROUP = re.compile(r"^\s*\[calico\]\s*$", re.MULTILINE)
+
+CONFIG_FILE = "CALICO_CONFIG_FILE"
+"""Environment variable that stands for --config-file; the sandbox sets it in every place."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,7 +38,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 def options(function: F) -> F:
     """The two options that say where etcd is."""
     file = click.option(
-        "-c", "--config-file", metavar="FILE", help=f"An INI file with [calico], or a felix.cfg [{DEFAULT_FILE}]."
+        "-c",
+        "--config-file",
+        metavar="FILE",
+        envvar=CONFIG_FILE,
+        help=f"An INI file with [calico], or a felix.cfg [{DEFAULT_FILE}].",
     )
     endpoints = click.option("--etcd-endpoints", metavar="URLS", help="Comma-separated; wins over the file's.")
     return file(endpoints(function))
@@ -68,10 +76,14 @@ def _from_file(path: str | None) -> EtcdSettings:
 
 @contextmanager
 def connected(settings: EtcdSettings) -> Iterator[BlockingClient]:
-    """A client, closed at the end."""
+    """A client, closed at the end. SettingsError if the built-in address is asked and nobody answers there."""
     client = BlockingClient(settings)
     try:
         yield client
+    except Unavailable as error:
+        if settings.endpoints != FelixSettings("").etcd.endpoints:
+            raise
+        raise SettingsError(f"{error}; if etcd is elsewhere, say where with --config-file") from error
     finally:
         client.close()
 
@@ -82,4 +94,4 @@ def fail(reason: object) -> NoReturn:
     raise SystemExit(TROUBLE)
 
 
-__all__ = ["TROUBLE", "EtcdError", "SettingsError", "connected", "etcd_settings", "fail", "options"]
+__all__ = ["CONFIG_FILE", "TROUBLE", "EtcdError", "SettingsError", "connected", "etcd_settings", "fail", "options"]

@@ -46,7 +46,13 @@ class Thought:
 
 @click.command("plan")
 @click.option("--text", is_flag=True, help="Only the nftables transaction, for nft -f.")
-@click.option("-c", "--config-file", default=DEFAULT_FILE, show_default=True, help="Felix's settings, INI.")
+@click.option(
+    *("-c", "--config-file"),
+    default=DEFAULT_FILE,
+    show_default=True,
+    envvar=connection.CONFIG_FILE,
+    help="Felix's settings, INI.",
+)
 def command(text: bool, config_file: str) -> None:
     """What Felix would change on this host now, and why; changes nothing. Needs root.
 

@@ -1,8 +1,17 @@
 """Running other people's tools against a sandbox: the environment they need, and where to enter."""
 
+import os
+import shutil
+import sys
+from pathlib import Path
+
 from calico_openstack.sandbox.layout import Layout
+from calico_openstack.sandbox.plan.programs import program
 from calico_openstack.sandbox.spec import Spec
 from calico_openstack.sandbox.state import State
+
+CONFIG_FILE = "CALICO_CONFIG_FILE"
+"""The environment variable in which `calico-openstack explain` and `plan` look for a settings file."""
 
 
 def openstack_environment(spec: Spec, state: State) -> dict[str, str]:
@@ -23,14 +32,26 @@ def openstack_environment(spec: Spec, state: State) -> dict[str, str]:
 
 
 def place_environment(spec: Spec, state: State, place: str) -> dict[str, str]:
-    """What tools find in a place: the controller has logins for etcdctl and openstack."""
+    """What tools find in a place.
+
+    `calico-openstack` is found and knows which etcd is meant; the controller has logins for etcdctl and openstack.
+    """
+    # Last in the path: what a place runs otherwise stays the machine's.
+    found = {"PATH": f"{os.environ.get('PATH', os.defpath)}:{Path(sys.prefix) / 'bin'}"}
+    if place in spec.host_names:
+        return found | {CONFIG_FILE: str(state.layout.place(place) / "felix.cfg")}
     if place != "ctl":
-        return {}
-    return openstack_environment(spec, state) | {
-        "ETCDCTL_API": "3",
-        "ETCDCTL_ENDPOINTS": state.layout.etcd_url,
-        "ETCDCTL_USER": f"root:{state.secrets().etcd_root}",
-    }
+        return found
+    return (
+        openstack_environment(spec, state)
+        | found
+        | {
+            CONFIG_FILE: str(state.layout.place(place) / "neutron" / "neutron.conf"),
+            "ETCDCTL_API": "3",
+            "ETCDCTL_ENDPOINTS": state.layout.etcd_url,
+            "ETCDCTL_USER": f"root:{state.secrets().etcd_root}",
+        }
+    )
 
 
 def enter_command(layout: Layout, namespace: str, place: str, command: tuple[str, ...]) -> list[str]:
@@ -50,6 +71,14 @@ def shell_settings(layout: Layout, place: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def own_command() -> str:
+    """What to type here to call `calico-openstack`."""
+    ours = program("calico-openstack")
+    if (found := shutil.which("calico-openstack")) and os.path.realpath(found) == os.path.realpath(ours):
+        return "calico-openstack"
+    return os.path.relpath(ours) if Path(ours).is_relative_to(Path.cwd()) else ours
+
+
 def next_commands(name: str, guest: str | None = None) -> str:
     """What a newcomer may want to try on a sandbox that is up."""
     which = "" if name == "calico" else f" --name {name}"
@@ -59,9 +88,11 @@ def next_commands(name: str, guest: str | None = None) -> str:
         (f"boot{which} g9 --host h1", "boot a guest and see how long each part takes"),
         (f"exec{which} {some} ping -c3 198.51.100.1", "run a command in a guest or on a host"),
         (f"openstack{which} port list", "the real OpenStack client, as administrator"),
+        (f"exec{which} h1 calico-openstack plan", "what Felix would change on h1 now"),
         (f"shell{which} h1", "look around: nft list ruleset, ip route, birdc show route"),
         (f"logs{which} h1/felix", "what Felix on h1 says"),
         (f"down{which}", "take everything away"),
     ]
     width = max(len(verb) for verb, _ in verbs) + 2
-    return "Try next:\n" + "\n".join(f"  calico-openstack sandbox {verb:<{width}}# {what}" for verb, what in verbs)
+    own = own_command()
+    return "Try next:\n" + "\n".join(f"  {own} sandbox {verb:<{width}}# {what}" for verb, what in verbs)

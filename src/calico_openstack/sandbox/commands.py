@@ -24,19 +24,22 @@ class Verb(click.Command):
     """A verb whose expected errors are one readable message; an interrupt or SIGTERM ends it in an orderly way."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, _interrupt)
+        builds = self.name in ("up", "demo")
+
+        def interrupt(number: int, frame: object) -> None:
+            if builds:
+                click.echo("interrupted; taking everything down ...", err=True)
+            raise KeyboardInterrupt
+
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, interrupt)
         try:
             return super().invoke(ctx)
         except (SandboxError, SpecError) as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
-            click.echo("interrupted; everything that was built has been taken down", err=True)
+            click.echo("everything that was built has been taken down" if builds else "interrupted", err=True)
             ctx.exit(130)
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def need_root() -> None:
@@ -106,8 +109,16 @@ def down(name: str, everything: bool) -> None:
     """Take a sandbox away, whatever state it is in."""
     need_root()
     for one in names() if everything else [name]:
-        Sandbox(Spec(name=one)).down()
-        click.echo(f"Sandbox {one} is gone.")
+        there = Sandbox(Spec(name=one))
+        known = there.state.exists
+        there.down()
+        click.echo(f"Sandbox {one} is gone." if known else f"There is no sandbox {one}.{_others()}")
+
+
+def _others() -> str:
+    """Which sandboxes there are instead."""
+    found = names()
+    return f" There is: {', '.join(found)}; use --name." if found else ""
 
 
 @sandbox.command(cls=Verb)
@@ -165,7 +176,11 @@ def shell(name: str, place: str) -> None:
     rc = opened.layout.directory / "shells" / place
     opened.namespace(place)  # before anything is written for a place that there is not
     write_whole(rc, shell_settings(opened.layout, place))
-    become(opened, place, ("bash", "--rcfile", str(rc), "-i"))
+    if sys.stdin.isatty():
+        become(opened, place, ("bash", "--rcfile", str(rc), "-i"))
+    # Commands from a pipe: with -i bash would complain of the terminal that it has not.
+    os.environ["BASH_ENV"] = str(rc)
+    become(opened, place, ("bash",))
 
 
 def become(opened: Sandbox, place: str, command: tuple[str, ...]) -> None:
@@ -210,7 +225,12 @@ def logs(name: str, process: str | None, follow: bool, lines: int) -> None:
 def stop(name: str, process: str, kill: bool) -> None:
     """Stop a process such as h1/felix or ctl/etcd, to see what goes on without it."""
     need_root()
-    Sandbox.open(name).stop(process, signal.SIGKILL if kill else signal.SIGTERM)
+    opened = Sandbox.open(name)
+    if not opened.state.record(process).process.alive:
+        click.echo(f"{process} is not running.")
+        return
+    opened.stop(process, signal.SIGKILL if kill else signal.SIGTERM)
+    click.echo(f"{process} is stopped.")
 
 
 @sandbox.command(cls=Verb)
@@ -219,7 +239,9 @@ def stop(name: str, process: str, kill: bool) -> None:
 def start(name: str, process: str) -> None:
     """Start a stopped process again, exactly as before."""
     need_root()
-    Sandbox.open(name).start(process)
+    opened = Sandbox.open(name)
+    opened.start(process)
+    click.echo(f"{process} is started.")
 
 
 @sandbox.command("list", cls=Verb)

@@ -20,6 +20,10 @@ MOST_GUESTS: Final = 50
 # another's.
 _SANDBOX_NAME: Final = re.compile(r"[a-z][a-z0-9]{0,14}")
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_WORDS: Final = {
+    _SANDBOX_NAME: "at most 15 lower-case letters and digits, a letter first",
+    _NAME: "at most 31 lower-case letters, digits and dashes, a letter first",
+}
 
 
 class SpecError(ValueError):
@@ -32,7 +36,7 @@ class SpecError(ValueError):
 
 def _check_name(place: str, name: str, pattern: re.Pattern[str] = _NAME) -> None:
     if not pattern.fullmatch(name):
-        raise SpecError(place, f"{name!r} is not a name here; use {pattern.pattern}")
+        raise SpecError(place, f"{name!r} is not a name here; use {_WORDS[pattern]}")
 
 
 def _check_choice(place: str, value: object, choices: tuple[str, ...]) -> None:
@@ -173,6 +177,7 @@ class Spec:
         _check_unique("networks", [network.name for network in self.networks])
         _check_unique("groups", [group.name for group in self.groups])
         _check_unique("guests", [guest.name for guest in self.guests])
+        self._check_overlaps()
         for guest in self.guests:
             self.check_guest(guest)
         known = {group.name for group in self.groups} | {"default"}
@@ -183,6 +188,19 @@ class Spec:
                         f"groups.{group.name}.rules.remote_group",
                         f"there is no group {rule.remote_group!r}; use one of {', '.join(sorted(known))}",
                     )
+
+    def _check_overlaps(self) -> None:
+        """Addresses are routes here, so there is one address space for the whole cloud."""
+        known: list[tuple[str, Subnet]] = []
+        for network in self.networks:
+            for subnet in network.subnets:
+                for name, other in known:
+                    if subnet.version == other.version and subnet.network.overlaps(other.network):
+                        raise SpecError(
+                            f"networks.{network.name}.subnets",
+                            f"{subnet.cidr} overlaps with {other.cidr} of {name}; give each addresses of its own",
+                        )
+                known.append((network.name, subnet))
 
     def check_guest(self, guest: Guest) -> None:
         """Raises SpecError when the guest names a host, network or group that the spec does not have."""

@@ -13,12 +13,12 @@ guests:
   - {name: g1, host: h1, network: net1, groups: [default, web]}
 """
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import yaml
 
-from calico_openstack.sandbox.spec import Spec, SpecError
+from calico_openstack.sandbox.spec import Direction, EtherType, Ipv6Mode, Mode, Spec, SpecError
 
 
 def read_spec(text: str) -> Spec:
@@ -42,7 +42,10 @@ def from_plain(raw: Any) -> Spec:
         if isinstance(error.__cause__, SpecError):
             raise error.__cause__ from None
         reason, _, place = str(error).partition(" - at ")
-        raise SpecError(place.strip("`$.") or "spec", f"{reason}; see docs/sandbox.md for an example") from None
+        place = place.strip("`$.") or "spec"
+        choices = _CHOICES.get(place.rpartition(".")[2])
+        cure = f"use one of {', '.join(choices)}" if choices else "see docs/sandbox.md for an example"
+        raise SpecError(place, f"{reason}; {cure}") from None
 
 
 def to_plain(spec: Spec) -> Any:
@@ -50,6 +53,12 @@ def to_plain(spec: Spec) -> Any:
     return msgspec.to_builtins(spec)
 
 
+_CHOICES = {
+    "mode": get_args(Mode),
+    "ipv6_mode": get_args(Ipv6Mode),
+    "direction": get_args(Direction),
+    "ethertype": get_args(EtherType),
+}
 _FIELDS = {
     "": ("name", "hosts", "mode", "networks", "groups", "guests"),
     "networks": ("name", "subnets", "mtu"),

@@ -80,8 +80,10 @@ class State:
         try:
             return from_plain(json.loads((self.layout.directory / "spec.json").read_text()))
         except FileNotFoundError:
+            others = [name for name in names(self.layout.root) if name != self.layout.name]
+            cure = f"choose one that there is with --name ({', '.join(others)}), or " if others else ""
             raise SandboxError(
-                f"there is no sandbox called {self.layout.name!r}; start one with: "
+                f"there is no sandbox called {self.layout.name!r}; {cure}start one with: "
                 f"calico-openstack sandbox up --name {self.layout.name}"
             ) from None
 

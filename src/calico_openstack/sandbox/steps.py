@@ -189,9 +189,8 @@ class MakeGroups:
     groups: tuple[SecurityGroup, ...]
 
     def __str__(self) -> str:
-        return "neutron: make security groups " + ", ".join(
-            f"{group.name} ({len(group.rules)} rules)" for group in self.groups
-        )
+        groups = ", ".join(f"{group.name} ({len(group.rules)} rules)" for group in self.groups)
+        return f"neutron: make security groups {groups or '(none but the default one)'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
+import re
 from pathlib import Path
 
+from calico_openstack.sandbox.plan.etcd import RIGHTS
 from calico_openstack.sandbox.spec_file import read_spec
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "sandbox.md"
@@ -19,3 +21,18 @@ def test_every_verb_is_on_the_page() -> None:
     page = PAGE.read_text()
 
     assert [verb for verb in sandbox.commands if f"sandbox {verb}" not in page] == []
+
+
+def test_the_rights_in_the_sandbox_are_those_that_the_installation_asks_for() -> None:
+    rows = [line for line in (PAGE.parent / "install.md").read_text().splitlines() if line.startswith("| `")]
+
+    asked = {
+        row.split("|")[1].strip(" `"): {
+            (right, prefix)
+            for right, cell in zip(("readwrite", "read"), row.split("|")[2:4], strict=True)
+            for prefix in re.findall("`([^`]+)`", cell)
+        }
+        for row in rows
+    }
+
+    assert {user: set(rights) for user, rights in RIGHTS.items()} == asked

@@ -43,6 +43,11 @@ def test_guests_are_dealt_out_to_the_hosts_in_turn() -> None:
         (lambda: Subnet("10.65.0.0/24", dns=("ns1",)), "subnet.dns", "write one such as"),
         (lambda: Network("net1", ()), "networks.net1.subnets", "add one"),
         (lambda: Network("net1", (Subnet("10.65.0.0/24"),), mtu=900), "networks.net1.mtu", "use 1280 to 9000"),
+        (
+            lambda: Spec(networks=(Network("a", (Subnet("10.65.0.0/16"),)), Network("b", (Subnet("10.65.1.0/24"),)))),
+            "networks.b.subnets",
+            "addresses of its own",
+        ),
         (lambda: Rule(ports=(80, 80)), "rule.ports", "add protocol"),
         (lambda: Rule(remote_cidr="::/0"), "rule.remote_cidr", "change the ethertype"),
         (lambda: Rule(remote_group="a", remote_cidr="0.0.0.0/0"), "rule.remote_cidr", "one peer"),

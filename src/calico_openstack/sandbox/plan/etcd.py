@@ -1,4 +1,4 @@
-"""A real etcd with authentication on: one user and role per component, with the rights that upstream documents."""
+"""A real etcd with authentication on: a user and role per component, with the rights that docs/install.md asks for."""
 
 from calico_openstack.sandbox import layout as at
 from calico_openstack.sandbox.layout import Layout
@@ -13,25 +13,20 @@ RIGHTS: dict[str, tuple[tuple[str, str], ...]] = {
             ("readwrite", prefix)
             for prefix in (
                 RESOURCES,
-                "/calico/dhcp/v1/",
                 "/calico/dhcp/v2/",
                 "/calico/compaction/v1/",
-                "/calico/openstack/v1/",
                 "/calico/openstack/v2/",
-                "/calico/felix/v2/",
             )
         ),
-        ("read", "/calico/felix/v1/"),
+        ("read", "/calico/felix/v2/"),
         ("read", "/calico/bgp/v2/"),
     ),
     "felix": (
-        ("readwrite", "/calico/felix/v1/"),
         ("readwrite", "/calico/felix/v2/"),
         ("read", RESOURCES),
     ),
     "dhcp": (
         ("read", RESOURCES),
-        ("read", "/calico/dhcp/v1/"),
         ("readwrite", "/calico/dhcp/v2/"),
     ),
     "bgp": (
