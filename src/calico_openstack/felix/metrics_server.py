@@ -2,7 +2,8 @@
 
 A listener that cannot be had (port taken, no such certificate) is reported and tried again every minute: nobody is
 to lose the network for want of figures. What is half configured is not served at all. Scrapes within a second get
-the same answer, so that asking often costs Felix nothing. A renewed certificate is noticed within a minute.
+the same answer, and connections are taken in at a pace, so that asking often costs Felix next to nothing. A renewed
+certificate is noticed within a minute.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from calico_openstack.daemon.exchange import LINE, http_answer, http_path, http_request, one_answer
+from calico_openstack.daemon.exchange import http_answer, http_path, http_request, one_answer
 from calico_openstack.daemon.logs import get_logger
+from calico_openstack.daemon.paced import PacedServer, start
 from calico_openstack.felix.settings import FelixSettings
 
 log = get_logger("felix.metrics")
@@ -71,16 +73,13 @@ class MetricsServer:
                 while _stamps(settings) == stamps:  # noqa: ASYNC110 - files tell no events
                     await asyncio.sleep(CHECK)
             finally:
-                server.close()
+                await server.close()
 
-    async def start(self, settings: FelixSettings) -> asyncio.Server:
+    async def start(self, settings: FelixSettings) -> PacedServer:
         """OSError (ssl.SSLError is one) or ValueError if it cannot be served."""
         context = tls_context(settings)
         host, port = settings.prometheus_metrics_host or None, settings.prometheus_metrics_port
-        timeout = None if context is None else 5.0
-        return await asyncio.start_server(
-            one_answer(self._answer), host, port, limit=LINE, ssl=context, ssl_handshake_timeout=timeout
-        )
+        return await start(one_answer(self._answer), host, port, context)
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
         request = await http_request(reader)

@@ -55,7 +55,7 @@ def scraped(certificates: Path, client: str | None, **settings: str) -> bytes:
         except (ssl.SSLError, ConnectionError):
             return b""
         finally:
-            server.close()
+            await server.close()
 
     return asyncio.run(asyncio.wait_for(run(), 20))
 

@@ -143,7 +143,7 @@ def asked(settings: FelixSettings, *questions: bytes) -> list[bytes]:
             writer.write(question)
             answers.append(await reader.read())
             writer.close()
-        server.close()
+        await server.close()
         return answers
 
     return asyncio.run(run())
