@@ -5,6 +5,14 @@ BIN := $(CURDIR)/.venv/bin
 PYTEST := $(BIN)/pytest -q $(if $(K),-k "$(K)") $(ARGS)
 SOURCES := src tests benchmarks
 
+# Rungs with real processes: what failed is run once more, alone, and both runs are shown. A shared, noisy machine can
+# starve a process for seconds; a fault fails twice.
+define twice
+@$(PYTEST) -o cache_dir=build/$(1) tests/$(1); status=$$?; [ $$status -ne 1 ] && exit $$status; \
+    echo "== $(1): once more, only what failed"; \
+    $(PYTEST) -o cache_dir=build/$(1) --last-failed --last-failed-no-failures=none tests/$(1)
+endef
+
 .DEFAULT_GOAL := list
 .PHONY: list setup check tidy lint types contracts unit laws functional cloud bench lock
 
@@ -35,10 +43,10 @@ laws: ## property tests over generated clouds; N=200 for more examples
 	@LAWS_EXAMPLES=$(or $(N),25) $(PYTEST) -n 2 tests/laws
 
 functional: ## one seam at a time with the real tool, in network namespaces (root)
-	@$(PYTEST) -p no:cacheprovider tests/functional
+	$(call twice,functional)
 
 cloud: ## the whole chain in the sandbox, real packets (root)
-	@$(PYTEST) -p no:cacheprovider tests/cloud
+	$(call twice,cloud)
 
 bench: ## ratios, side by side in one run
 	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
