@@ -19,7 +19,14 @@ def command() -> None:
 
 @command.command("show")
 @click.argument("table", type=click.Choice(list(TABLES)))
-@click.option("--socket", "path", default=_DEFAULT, show_default=True, help="Felix's DebugSocketPath.")
+@click.option(
+    "--socket",
+    "path",
+    default=_DEFAULT,
+    show_default=True,
+    envvar="CALICO_FELIX_SOCKET",
+    help="Felix's DebugSocketPath.",
+)
 def show(table: str, path: str) -> None:
     """Print a table of what Felix knows now. Needs root.
 

@@ -43,7 +43,7 @@ def _call(
             text = response.read()
             status = response.status
         except (http.client.HTTPException, ConnectionError):
-            # uWSGI's plain socket sometimes closes right after a 204; see the reference notes on uWSGI in
+            # uWSGI's plain socket sometimes closes right after a 204; see "Failure modes" in
             # docs/design/sandbox.md.
             if method in ("POST",) or attempt == 3:
                 raise

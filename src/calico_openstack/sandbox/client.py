@@ -12,6 +12,8 @@ from calico_openstack.sandbox.state import State
 
 CONFIG_FILE = "CALICO_CONFIG_FILE"
 """The environment variable in which `calico-openstack explain` and `plan` look for a settings file."""
+FELIX_SOCKET = "CALICO_FELIX_SOCKET"
+"""The one in which `calico-openstack felix show` looks for Felix's socket."""
 
 
 def openstack_environment(spec: Spec, state: State) -> dict[str, str]:
@@ -34,12 +36,14 @@ def openstack_environment(spec: Spec, state: State) -> dict[str, str]:
 def place_environment(spec: Spec, state: State, place: str) -> dict[str, str]:
     """What tools find in a place.
 
-    `calico-openstack` is found and knows which etcd is meant; the controller has logins for etcdctl and openstack.
+    `calico-openstack` is found and knows which etcd and Felix are meant; the controller has logins for etcdctl and
+    openstack.
     """
     # Last in the path: what a place runs otherwise stays the machine's.
     found = {"PATH": f"{os.environ.get('PATH', os.defpath)}:{Path(sys.prefix) / 'bin'}"}
     if place in spec.host_names:
-        return found | {CONFIG_FILE: str(state.layout.place(place) / "felix.cfg")}
+        directory = state.layout.place(place)
+        return found | {CONFIG_FILE: str(directory / "felix.cfg"), FELIX_SOCKET: str(directory / "felix.sock")}
     if place != "ctl":
         return found
     return (

@@ -26,13 +26,17 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         builds = self.name in ("up", "demo")
 
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
         def interrupt(number: int, frame: object) -> None:
             if builds:
+                for one in signals:  # a second one would leave stages at work behind the cleaning
+                    signal.signal(one, signal.SIG_IGN)
                 click.echo("interrupted; taking everything down ...", err=True)
             raise KeyboardInterrupt
 
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, interrupt)
+        for one in signals:
+            signal.signal(one, interrupt)
         try:
             return super().invoke(ctx)
         except (SandboxError, SpecError) as error:

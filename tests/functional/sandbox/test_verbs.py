@@ -72,6 +72,15 @@ def test_a_shell_knows_where_it_is_and_which_bird_is_meant(verb: Verb) -> None:
     assert result.stderr == ""
 
 
+def test_the_operators_command_knows_its_place(verb: Verb) -> None:
+    assert verb("exec", "h1", "calico-openstack", "plan").stdout == "host h1: 1 endpoint; nothing to do\n"
+    assert " up " in verb("exec", "h1", "calico-openstack", "felix", "show", "endpoints").stdout
+
+    address = verb("exec", "ctl", "openstack", "port", "list", "-f", "value", "-c", "ID").stdout.strip()
+    allowed = verb("exec", "ctl", "calico-openstack", "explain", address, "198.51.100.1")
+    assert allowed.stdout.startswith("allowed: IPv4 icmp"), allowed.stderr
+
+
 def test_the_openstack_client_is_the_administrator(verb: Verb) -> None:
     assert verb("openstack", "network", "list", "-f", "value", "-c", "Name").stdout == "net1\n"
 
