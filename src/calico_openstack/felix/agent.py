@@ -15,29 +15,26 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from calico_openstack.daemon.health import Health, serve
+from calico_openstack.daemon.health import Health
 from calico_openstack.daemon.logs import get_logger
-from calico_openstack.daemon.tasks import TaskEnded, Tasks
+from calico_openstack.daemon.tasks import Tasks
 from calico_openstack.etcd.aio import AsyncClient
 from calico_openstack.etcd.mirror import AsyncMirror
+from calico_openstack.felix import listeners
 from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
 from calico_openstack.felix.dataplane_settings import dataplane_settings
 from calico_openstack.felix.datastore import Datastore
-from calico_openstack.felix.debug_socket import DebugSocket
 from calico_openstack.felix.kernel.sysctls import Sysctls
-from calico_openstack.felix.metrics_server import METRICS_SETTINGS, MetricsServer
 from calico_openstack.felix.resyncs import Resyncs
 from calico_openstack.felix.running import Running
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
 from calico_openstack.felix.settings_sources import datastore_sources
-from calico_openstack.felix.snapshot import snapshot
 from calico_openstack.felix.status import EndpointReporter, HostReporter
-from calico_openstack.felix.tables import TABLES
 from calico_openstack.felix.wanted.state import Changes
 from calico_openstack.model.keys import RESOURCES
 
@@ -68,7 +65,6 @@ class Felix:
         self._running = Running(settings, health, self._store, started=now, last_step=now)
         self._running.origins = resolve(settings.felix_hostname, local).origins
         self._told: set[str] = set()
-        self._settings_changed = asyncio.Event()
         self._part = health.register(_PART, timeout=_watchdog(settings))
 
     @property
@@ -82,9 +78,7 @@ class Felix:
                 tasks.start("datastore", self._follow())
                 tasks.start("apply", self._apply(thread))
                 tasks.start("report", self._report())
-                tasks.start("health", self._serve_health())
-                tasks.start("metrics", self._serve_metrics())
-                tasks.start("debug socket", self._serve_tables())
+                listeners.start(tasks, self._running)
                 await tasks.forever()
 
     async def _follow(self) -> None:
@@ -106,11 +100,9 @@ class Felix:
         )
         resolved = resolve(self.settings.felix_hostname, [*self._local, *sources])
         self._complain(resolved.problems, resolved.without_effect)
-        self._running.settings, self._running.origins = resolved.settings, resolved.origins
+        self._running.use(resolved.settings, resolved.origins)
         self._graph.set_allow_spoofing(self.settings.workload_source_spoofing)
         self._part.timeout = _watchdog(self.settings)
-        changed, self._settings_changed = self._settings_changed, asyncio.Event()
-        changed.set()
 
     def _complain(self, problems: list[str], without_effect: list[str]) -> None:
         for problem in problems:
@@ -206,33 +198,6 @@ class Felix:
         except TimeoutError:
             pass
 
-    async def _serve_health(self) -> None:
-        while True:
-            settings = self.settings
-            server = None
-            if settings.health_enabled:
-                server = await serve(self._health, settings.health_host, settings.health_port)
-            await self._changed(settings, _health)
-            if server is not None:
-                server.close()
-
-    async def _serve_metrics(self) -> None:
-        """The library is loaded only where it is wanted."""
-        while not self.settings.prometheus_metrics_enabled:
-            await self._settings_changed.wait()
-        from calico_openstack.felix.metrics import exposition
-
-        server = MetricsServer(lambda: exposition(self._running, time.monotonic()))
-        while True:
-            settings = self.settings
-            async with Tasks() as tasks:
-                tasks.start("metrics server", server.serve(settings))
-                await self._until_changed(tasks, settings, _metrics)
-
-    async def _serve_tables(self) -> None:
-        tables = DebugSocket(lambda: snapshot(self._running, time.monotonic()), TABLES)
-        await tables.serve(self.settings.debug_socket_path)
-
     async def _report(self) -> None:
         """Report from the first apply on; begin anew when a setting of reporting changes."""
         await self._first_apply.wait()
@@ -240,7 +205,7 @@ class Felix:
             settings = self.settings
             async with Tasks() as tasks:
                 self._start_reporters(tasks, settings)
-                await self._until_changed(tasks, settings, _reporting)
+                await self._running.unchanged(tasks, settings, _reporting)
                 self._reporter = None
 
     def _start_reporters(self, tasks: Tasks, settings: FelixSettings) -> None:
@@ -263,22 +228,6 @@ class Felix:
                 "endpoints.not_reported", reason="EndpointReportingEnabled is false; ports will not become ACTIVE"
             )
 
-    async def _until_changed(
-        self, tasks: Tasks, before: FelixSettings, part: Callable[[FelixSettings], object]
-    ) -> None:
-        """As long as that part of the settings stays as it is; TaskEnded if one of the tasks ends meanwhile."""
-        tasks.start("settings", self._changed(before, part))
-        try:
-            await tasks.forever()
-        except TaskEnded:
-            if part(self.settings) == part(before):
-                raise
-
-    async def _changed(self, before: FelixSettings, part: Callable[[FelixSettings], object]) -> None:
-        """Until that part of the settings is another."""
-        while part(self.settings) == part(before):
-            await self._settings_changed.wait()
-
     def _alive(self) -> bool:
         return time.monotonic() - self._running.last_step < _watchdog(self.settings)
 
@@ -297,14 +246,6 @@ def _step(dataplane: Dataplane, settings: DataplaneSettings, changes: Changes, d
 
 def _watchdog(settings: FelixSettings) -> float:
     return max(20.0, settings.dataplane_watchdog_timeout)
-
-
-def _health(settings: FelixSettings) -> tuple[object, ...]:
-    return settings.health_enabled, settings.health_host, settings.health_port
-
-
-def _metrics(settings: FelixSettings) -> tuple[object, ...]:
-    return tuple(getattr(settings, name) for name in METRICS_SETTINGS)
 
 
 def _reporting(settings: FelixSettings) -> tuple[object, ...]:

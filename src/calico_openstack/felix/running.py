@@ -6,10 +6,12 @@ may only be copied as a whole (a copy of a dict or a list is one step of the int
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import asyncio
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from calico_openstack.daemon.health import Health
+from calico_openstack.daemon.tasks import TaskEnded, Tasks
 from calico_openstack.etcd.mirror import AsyncMirror
 from calico_openstack.felix.dataplane import TARGETS, Dataplane, Report
 from calico_openstack.felix.datastore import Datastore
@@ -41,6 +43,27 @@ class Running:
     first_apply: float | None = None
     apply_time: Timing = field(default_factory=Timing)
     _tries: set[tuple[str, Hashable, float]] = field(default_factory=set)
+    _other_settings: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def use(self, settings: FelixSettings, origins: Mapping[str, str]) -> None:
+        """Other settings from now on; wakes up who waits for that."""
+        self.settings, self.origins = settings, origins
+        changed, self._other_settings = self._other_settings, asyncio.Event()
+        changed.set()
+
+    async def changed(self, before: FelixSettings, part: Callable[[FelixSettings], object]) -> None:
+        """Until that part of the settings is another."""
+        while part(self.settings) == part(before):
+            await self._other_settings.wait()
+
+    async def unchanged(self, tasks: Tasks, before: FelixSettings, part: Callable[[FelixSettings], object]) -> None:
+        """As long as that part of the settings stays as it is; TaskEnded if one of the tasks ends meanwhile."""
+        tasks.start("settings", self.changed(before, part))
+        try:
+            await tasks.forever()
+        except TaskEnded:
+            if part(self.settings) == part(before):
+                raise
 
     def stepped(self, changes: Changes, report: Report, seconds: float, now: float) -> None:
         """A step of the dataplane is done, and took so long."""
