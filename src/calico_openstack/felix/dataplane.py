@@ -166,6 +166,8 @@ class Dataplane:
             "all routes": routes.trouble,
             "neighbour": neighbours.failures,
             "all neighbours": neighbours.trouble,
+            **self._shaping.ledgers(),
+            **self._flows.ledgers(),
         }
 
     def close(self) -> None:

@@ -78,6 +78,10 @@ class Flows:
         if self._trouble.get("judge") is None or "judge" in self._trouble.due(now):
             self._try("judge", lambda: self._judge(settings), now)
 
+    def ledgers(self) -> dict[str, Retries[str]]:
+        """What waits for its next try: the connection tracker as a whole."""
+        return {"flows": self._trouble}
+
     def wake_at(self) -> float | None:
         if self._trouble:
             return self._trouble.wake_at()

@@ -8,8 +8,10 @@ and tried again with a growing pause. Lives in the apply thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from calico_openstack.daemon.reconcile import Reconciler
+from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.kernel.shapers import PREFIX, ShaperKey, Shapers, ifb_name
 from calico_openstack.felix.wanted.shaping import Shape, egress_shape, ingress_shape
 from calico_openstack.model.endpoint import QosControls
@@ -71,6 +73,10 @@ class Shaping:
         for _, failure in self._keeper.trouble:
             found["bandwidth"] = failure.reason
         return found
+
+    def ledgers(self) -> dict[str, Retries[Any]]:
+        """What waits for its next try: shapers, and the target as a whole."""
+        return {"shaper": self._keeper.failures, "all shapers": self._keeper.trouble}
 
     def wake_at(self) -> float | None:
         return self._keeper.wake_at()
