@@ -149,7 +149,9 @@ class Dataplane:
             self._want(self._route_keeper, self._owed_routes)
             self._counts["routes"] += self._route_keeper.step(now).operations
             self._routes_known = True
+            transactions = self._flows.transactions
             self._flows.judge(self.settings.ruleset, now)
+            self._firewall.others_committed(self._flows.transactions - transactions)
         statuses += self._prove(dirty, protected, failures, now)
         self._counts["flows"] = self._flows.ended - flows
         self._counts["sysctls"] = self._sysctls.operations - writes

@@ -82,6 +82,10 @@ class Firewall:
         """There was a transaction, ours or another's: look whose at the next step."""
         self._suspicious = True
 
+    def others_committed(self, transactions: int) -> None:
+        """Other parts of Felix committed so many, in tables of their own: no reason to look."""
+        self._generation += transactions
+
     def use(self, settings: RulesetSettings) -> None:
         """Other settings: render everything anew; the next step applies the difference."""
         self._renderer = self._rendered(settings)

@@ -330,6 +330,84 @@ def tracked() -> list[str]:
     return [line for line in listed if "10.0.0.254" in line]
 
 
+PUSHER = """
+import socket, time
+one = socket.socket(); one.bind(("", 5001)); one.listen()
+print("ready", flush=True)
+stream = one.accept()[0]
+while True:
+    stream.send(b"x" * 100)
+    time.sleep(0.01)
+"""
+
+READER = """
+import socket
+one = socket.create_connection(("10.0.0.2", 5001), 5)
+got = 0
+while True:
+    got += len(one.recv(100))
+    print(got, flush=True)
+"""
+
+
+def retransmitted(guest: Guest) -> int:
+    """TCP segments that the guest has sent again (RetransSegs of /proc/net/snmp)."""
+    names, values = [
+        line.split() for line in guest.run("cat", "/proc/net/snmp").stdout.splitlines() if line.startswith("Tcp:")
+    ]
+    return int(values[names.index("RetransSegs")])
+
+
+def test_a_server_that_goes_on_sending_does_not_keep_an_ended_flow_up(
+    stage: Stage, guest: Callable[..., Guest], tmp_path: Path
+) -> None:
+    # The client is no guest of ours: only the server's policy is asked, which lets it send to anybody.
+    outside = guest("eth9", "fa:16:3e:00:00:09", "192.0.2.7/24")
+    ip("address", "add", "192.0.2.1/24", "dev", "eth9")
+    outside.run("ip", "route", "add", "default", "via", "192.0.2.1", check=True)
+    router = link_local("tap2")
+    assert router
+    stage.guests[2].run("ip", "route", "add", "192.0.2.0/24", "via", "inet6", router, "dev", "eth0", check=True)
+    stage._server.kill()
+    stage._server.wait()
+    stage.start(TCP)
+    push = subprocess.Popen(
+        ["ip", "netns", "exec", stage.guests[2].name, sys.executable, "-c", PUSHER], stdout=subprocess.PIPE
+    )
+    log = tmp_path / "read"
+    try:
+        assert push.stdout is not None
+        assert push.stdout.readline() == b"ready\n"
+        with log.open("wb") as out:
+            read = subprocess.Popen(["ip", "netns", "exec", outside.name, sys.executable, "-c", READER], stdout=out)
+        try:
+            eventually(lambda: log.stat().st_size > 100, "data")
+            generation = stage.dataplane._firewall._generation
+
+            assert stage.step(policy("server", UDP)).operations["flows"] == 1
+
+            seen, repeated = log.stat().st_size, retransmitted(stage.guests[2])
+            eventually(lambda: retransmitted(stage.guests[2]) >= repeated + 3, "the server repeats itself")
+            assert log.stat().st_size <= seen + 100
+            listed = subprocess.run(["nft", "list", "table", "inet", "calico-ended"], capture_output=True, text=True)
+            assert "10.0.0.2 . 5001 . 192.0.2.7" in listed.stdout
+            # Neither a reading of the firewall nor a change in it came of that.
+            stage.now += 3
+            assert not any(stage.step().operations.values())
+            assert stage.dataplane._firewall._generation == generation + 3 + 1
+            # And after a while nothing of it is left.
+            stage.now += 1200
+            stage.step()
+            listed = subprocess.run(["nft", "list", "table", "inet", "calico-ended"], capture_output=True, text=True)
+            assert "10.0.0.2" not in listed.stdout
+        finally:
+            read.kill()
+            read.wait()
+    finally:
+        push.kill()
+        push.wait()
+
+
 def test_many_flows_are_judged_in_slices(stage: Stage) -> None:
     stage.start(UDP)
     flood = (

@@ -2,11 +2,13 @@
 
 import errno
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from calico_openstack.felix.flow_judge import FlowJudge
 from calico_openstack.felix.flows import SLICE, Flows
+from calico_openstack.felix.kernel.barred import PERIOD, Barred, answers
 from calico_openstack.felix.kernel.conntrack import Conntrack
+from calico_openstack.felix.ruleset.objects import Operation
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.wanted.narrowing import Narrowed
 from calico_openstack.felix.wanted.state import Wanted, WantedEndpoint, WantedMatch, WantedProfile, WantedRule
@@ -80,6 +82,18 @@ class Kernel(Conntrack):
         self.ended += len(flows)
 
 
+class Bars(Barred):
+    """Without a kernel."""
+
+    refuses = False
+
+    def _commit(self, operations: Iterable[Operation]) -> None:
+        if self.refuses:
+            self._forget()
+            raise OSError(errno.EPERM, "no")
+        self.transactions += 1
+
+
 def judge(state: Wanted) -> FlowJudge:
     return FlowJudge(state, all_of(state), SETTINGS, {HOST})
 
@@ -133,13 +147,13 @@ def test_flows_are_judged_some_per_step() -> None:
     state = wanted(80)
     kernel = Kernel(*(tracked(PEER, GUEST, port) for port in range(1, 201)))
     hurry = iter(range(1000))
-    flows = Flows(state, set, kernel, lambda: next(hurry) * SLICE * 0.6)
+    flows = Flows(state, set, kernel, Bars(), stopwatch=lambda: next(hurry) * SLICE * 0.6)
     flows.changed(all_of(state))
 
     flows.judge(SETTINGS, 0.0)
     assert 0 < flows.ended < 199
     assert flows.wake_at() == 0.0
-    while flows.wake_at() is not None:
+    while flows.wake_at() == 0.0:
         flows.judge(SETTINGS, 0.0)
 
     assert (flows.ended, kernel.listed) == (199, 1)
@@ -148,7 +162,8 @@ def test_flows_are_judged_some_per_step() -> None:
 def test_what_the_kernel_refuses_is_tried_again() -> None:
     state = wanted()
     kernel = Kernel(tracked(PEER, GUEST, 443))
-    flows = Flows(state, set, kernel)
+    bars = Bars()
+    flows = Flows(state, set, kernel, bars)
     kernel.refuses = True
     flows.release({GUEST}, 0.0)
     flows.changed(all_of(state))
@@ -163,13 +178,16 @@ def test_what_the_kernel_refuses_is_tried_again() -> None:
     flows.judge(SETTINGS, 1.0)
 
     assert flows.ended == 2
-    assert flows.wake_at() is None
+    # What ended is barred for a while, and then forgotten.
+    assert (flows.wake_at(), bars.transactions) == (1.0 + PERIOD, 3)
+    flows.judge(SETTINGS, 1.0 + PERIOD)
+    assert (flows.wake_at(), bars.transactions) == (None, 4)
 
 
 def test_flows_found_guilty_are_ended_later_if_the_kernel_refuses_now() -> None:
     state = wanted()
     kernel = Kernel(tracked(PEER, GUEST, 443))
-    flows = Flows(state, lambda: _refusing(kernel), kernel)
+    flows = Flows(state, lambda: _refusing(kernel), kernel, Bars())
     flows.changed(all_of(state))
     flows.judge(SETTINGS, 0.0)
     assert kernel.flows
@@ -184,3 +202,25 @@ def _refusing(kernel: Kernel) -> set[Net]:
     """From here on: the listing has gone well."""
     kernel.refuses = True
     return set()
+
+
+def test_flows_end_even_if_they_cannot_be_barred() -> None:
+    state = wanted()
+    kernel, bars = Kernel(tracked(PEER, GUEST, 443)), Bars()
+    bars.refuses = True
+    flows = Flows(state, set, kernel, bars)
+    flows.changed(all_of(state))
+
+    flows.judge(SETTINGS, 0.0)
+
+    assert (flows.ended, flows.wake_at()) == (1, None)
+
+
+def test_answers_are_barred_as_they_look_with_and_without_translation() -> None:
+    floating = parse_net("172.24.4.33")
+    flow = Tracked(Ends(PEER, floating, 6, (40000, 8080)), Ends(GUEST, floating, 6, (80, 50000)))
+
+    assert {(key[:4], key[4:6], key[8:12], key[12:14]) for _, key in answers(flow)} == {
+        (GUEST.packed, b"\x00\x50", PEER.packed, b"\x9c\x40"),
+        (GUEST.packed, b"\x00\x50", floating.packed, b"\xc3\x50"),
+    }

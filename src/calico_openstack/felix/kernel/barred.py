@@ -1,0 +1,157 @@
+"""Ended TCP flows must not come back by the other side's hand. Needs CAP_NET_ADMIN.
+
+Conntrack takes a TCP packet from the middle of an unknown flow for the first of a new one, in its direction
+(`nf_conntrack_tcp_loose`; a guest that has migrated needs it). So a server that may send to anybody, and goes on
+sending after a client's flow was ended, would make that flow anew, and the client's packets would pass as answers. For
+as long as TCP repeats itself, packets in the answering direction of an ended flow are therefore no new flow: a table of
+its own, before the firewall's chains, drops them. Everything else, above all a new connection between the same two,
+goes on to the firewall. The table is made when it is first needed, and holds what ended lately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from calico_openstack.felix.kernel.nft import NftRefused, NftTables
+from calico_openstack.felix.ruleset import fields
+from calico_openstack.felix.ruleset.fields import byte, joined, port
+from calico_openstack.felix.ruleset.objects import (
+    AddChain,
+    AddElements,
+    AddSet,
+    AddTable,
+    Chain,
+    DropElements,
+    DropTable,
+    Hook,
+    NftChanges,
+    Operation,
+    Rule,
+    SetRules,
+    SetSpec,
+    Table,
+    in_order,
+)
+from calico_openstack.felix.ruleset.statements import DROP, NEW, CtState, Equal, InSet
+from calico_openstack.model.net import Net
+from calico_openstack.netlink.conntrack import Ends, Tracked
+
+TABLE = Table("inet", "calico-ended")
+
+PERIOD = 1200.0
+"""Seconds; Linux gives up repeating after about 925 (tcp_retries2, net/ipv4/tcp_timer.c)."""
+
+_TCP = 6
+_SETS = {v: SetSpec(f"ended{v}", (fields.ADDRESS[v], fields.PORT, fields.ADDRESS[v], fields.PORT)) for v in (4, 6)}
+
+Packet = tuple[int, bytes]
+"""IP version, and the key in that version's set: source, port, destination, port."""
+
+
+def _chain() -> Chain:
+    rules = (
+        Rule(
+            (
+                CtState(NEW),
+                Equal(fields.NFPROTO, fields.FAMILY_OF[version]),
+                Equal(fields.L4PROTO, byte(_TCP)),
+                InSet(
+                    (
+                        fields.SOURCE[version],
+                        fields.SOURCE_PORT,
+                        fields.DESTINATION[version],
+                        fields.DESTINATION_PORT,
+                    ),
+                    _SETS[version].name,
+                ),
+                DROP,
+            )
+        )
+        for version in (4, 6)
+    )
+    return Chain("forward", tuple(rules), Hook("filter", "forward", -5))
+
+
+class Barred:
+    """`transactions` counts those of nf_tables that succeeded. Both methods raise OSError when the kernel refuses."""
+
+    def __init__(self, tables: NftTables | None = None) -> None:
+        self._tables = tables
+        self._made = False
+        self._until: dict[Packet, float] = {}
+        self.transactions = 0
+
+    def bar(self, flows: Iterable[Tracked], now: float) -> None:
+        """From now on, and for PERIOD, the answers of these flows are no new flow."""
+        packets = {packet for flow in flows if flow.original.protocol == _TCP for packet in answers(flow)}
+        fresh = packets - self._until.keys()
+        if packets and not self._made:
+            self._make()
+        self._change(fresh, add=True)
+        self._until.update(dict.fromkeys(packets, now + PERIOD))
+
+    def expire(self, now: float) -> None:
+        """Forget what is long enough ago."""
+        over = {packet for packet, until in self._until.items() if until <= now}
+        self._change(over, add=False)
+        for packet in over:
+            del self._until[packet]
+
+    def wake_at(self) -> float | None:
+        return min(self._until.values(), default=None)
+
+    def close(self) -> None:
+        if self._tables is not None:
+            self._tables.close()
+
+    def _make(self) -> None:
+        """A former process may have left the table; what it barred is of no use without the dates."""
+        chain = _chain()
+        made: list[Operation] = [AddTable(TABLE), *(AddSet(TABLE, spec) for spec in _SETS.values())]
+        made += [AddChain(TABLE, chain.name, chain.hook), SetRules(TABLE, chain.name, chain.rules, fresh=True)]
+        # Adding what may be there, so that dropping cannot fail.
+        self._commit([AddTable(TABLE)])
+        self._commit([DropTable(TABLE), *made])
+        self._made = True
+
+    def _change(self, packets: set[Packet], *, add: bool) -> None:
+        operations: list[Operation] = []
+        for version, spec in _SETS.items():
+            keys = tuple(sorted(key for one, key in packets if one == version))
+            if keys and add:
+                operations.append(AddElements(TABLE, spec, tuple((key, None) for key in keys)))
+            elif keys:
+                operations.append(DropElements(TABLE, spec, keys))
+        if operations:
+            self._commit(operations)
+
+    def _commit(self, operations: Iterable[Operation]) -> None:
+        if self._tables is None:
+            self._tables = NftTables()
+        changes: NftChanges = in_order(operations)
+        try:
+            self._tables.apply(changes)
+        except NftRefused as refused:
+            self._forget()
+            raise OSError(refused.error.errno, str(refused)) from refused
+        self.transactions += 1
+
+    def _forget(self) -> None:
+        """Somebody may have removed the table: make it anew the next time."""
+        self._made = False
+        self._until = {}
+
+
+def answers(flow: Tracked) -> set[Packet]:
+    """The packets in answer to a flow's first, as the chain sees them: with and without translation."""
+    if flow.original.ports is None or flow.reply.ports is None:
+        return set()
+    back = _packet(flow.reply.source, flow.reply.ports[0], flow.reply.destination, flow.reply.ports[1])
+    first: Ends = flow.original
+    assert first.ports is not None
+    return {back, _packet(flow.reply.source, flow.reply.ports[0], first.source, first.ports[0])}
+
+
+def _packet(source: Net, source_port: int, destination: Net, destination_port: int) -> Packet:
+    key = joined(source.packed, port(source_port), destination.packed, port(destination_port))
+    return source.version, key
