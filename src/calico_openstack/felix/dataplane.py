@@ -294,7 +294,10 @@ class Dataplane:
             if self._up.get(owner.key) is not up:
                 self._up[owner.key] = up
                 changed.append((owner.key, up))
-                log.info("endpoint.up" if up else "endpoint.down", interface=name, reason=reason)
+                if up:
+                    log.info("endpoint.up", interface=name)
+                else:
+                    log.info("endpoint.down", interface=name, reason=reason or "its interface is not there or not up")
         return changed
 
     def _reason(self, key: EndpointKey, name: str, ifindex: int, protected: bool, present: set[Route]) -> str | None:
