@@ -98,7 +98,8 @@ def test_no_answer_is_status_2(host: Host, verb: Plan) -> None:
 
 def test_who_is_not_root_is_told_so(host: Host) -> None:
     # Everything is imported before root's rights go: an ordinary user may not be able to read this checkout.
-    code = "import os; from calico_openstack.ops import plan; from calico_openstack.ops.main import main"
+    code = "import os; from calico_openstack.etcd import blocking_grpc; from calico_openstack.ops import plan"
+    code += "; from calico_openstack.ops.main import main"
     code += "; os.setgroups([]); os.setgid(65534); os.setuid(65534); main(['plan'])"
     environment = {"FELIX_ETCDENDPOINTS": host.etcd.endpoint, "HOME": "/"}
 
