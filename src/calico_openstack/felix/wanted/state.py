@@ -108,6 +108,25 @@ class WantedEndpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     qos: QosControls | None = None
 
 
+class WantedHostEndpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One host endpoint of this host, with the policies of each kind that apply to it.
+
+    `interface`: a name, `*` (every interface that no other host endpoint claims), or empty: then it is the interface
+    that has one of `addresses`, which `host_interfaces` finds. `tiers`: for what the host itself sends and receives.
+    `forward`: those of them with applyOnForward, for what it forwards. `untracked`: doNotTrack. `pre_dnat`: preDNAT,
+    ingress only.
+    """
+
+    name: str
+    interface: str = ""
+    addresses: tuple[Net, ...] = ()
+    tiers: tuple[WantedTier, ...] = ()
+    forward: tuple[WantedTier, ...] = ()
+    untracked: tuple[WantedTier, ...] = ()
+    pre_dnat: tuple[WantedTier, ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
 class WantedPool(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A network that belongs to the cloud. `nat_outgoing`: its guests' packets to the outside get another source."""
 
@@ -129,6 +148,8 @@ class Changes:
     policies: dict[PolicyKey, WantedPolicy] = field(default_factory=dict)
     profiles: dict[str, WantedProfile] = field(default_factory=dict)
     endpoints: dict[EndpointKey, WantedEndpoint] = field(default_factory=dict)
+    host_endpoints: dict[str, WantedHostEndpoint] = field(default_factory=dict)
+    host_endpoints_removed: set[str] = field(default_factory=set)
     endpoints_removed: set[EndpointKey] = field(default_factory=set)
     profiles_removed: set[str] = field(default_factory=set)
     policies_removed: set[PolicyKey] = field(default_factory=set)
@@ -147,6 +168,7 @@ class Changes:
 
     def _parts(self) -> Iterator[Sized]:
         yield from (self.sets, self.members, self.policies, self.profiles, self.endpoints)
+        yield from (self.host_endpoints, self.host_endpoints_removed)
         yield from (self.endpoints_removed, self.profiles_removed, self.policies_removed, self.sets_removed)
         yield from (self.pools, self.pools_removed, self.hosts, self.hosts_removed)
 
@@ -159,6 +181,7 @@ class Wanted:
     policies: dict[PolicyKey, WantedPolicy] = field(default_factory=dict)
     profiles: dict[str, WantedProfile] = field(default_factory=dict)
     endpoints: dict[EndpointKey, WantedEndpoint] = field(default_factory=dict)
+    host_endpoints: dict[str, WantedHostEndpoint] = field(default_factory=dict)
     pools: dict[str, WantedPool] = field(default_factory=dict)
     hosts: dict[str, tuple[Net, ...]] = field(default_factory=dict)
 
@@ -172,6 +195,9 @@ class Wanted:
         self.policies.update(changes.policies)
         self.profiles.update(changes.profiles)
         self.endpoints.update(changes.endpoints)
+        self.host_endpoints.update(changes.host_endpoints)
+        for host_endpoint in changes.host_endpoints_removed:
+            self.host_endpoints.pop(host_endpoint, None)
         for endpoint in changes.endpoints_removed:
             self.endpoints.pop(endpoint, None)
         for profile in changes.profiles_removed:
