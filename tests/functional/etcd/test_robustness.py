@@ -22,6 +22,7 @@ from calico_openstack.etcd.blocking import BlockingClient
 from calico_openstack.etcd.errors import PermissionDenied, Unauthenticated, Unavailable
 from calico_openstack.etcd.mirror import AsyncMirror, BlockingMirror
 from calico_openstack.etcd.values import EtcdSettings, Event, Put
+from calico_openstack.testing.certificates import make_certificates
 from calico_openstack.testing.etcd_server import EtcdCluster, EtcdServer, free_port
 
 
@@ -439,19 +440,7 @@ def test_a_user_is_harmless_where_the_server_wants_none(server: EtcdServer, writ
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An authority, a server's and a client's certificate, made by openssl."""
-    directory = tmp_path_factory.mktemp("tls")
-    script = """
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=ca
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout stranger.key -out stranger.crt -days 2 -subj /CN=stranger
-    printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nextendedKeyUsage=serverAuth,clientAuth\\n' > extensions
-    for name in server client; do
-        openssl req -newkey rsa:2048 -nodes -keyout $name.key -out $name.csr -subj /CN=$name
-        openssl x509 -req -in $name.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out $name.crt \\
-            -extfile extensions
-    done
-    """
-    subprocess.run(["bash", "-ec", script], cwd=directory, check=True, capture_output=True, timeout=60)
-    return directory
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 def test_certificates_let_in_and_their_absence_keeps_out(certificates: Path, kind: str, loop: Any, writer: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
+from calico_openstack.felix.dataplane import DataplaneSettings
 from calico_openstack.felix.kernel.routes import GRACE, Routes
 from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
@@ -17,6 +17,7 @@ from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import parse_net
 from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
 from calico_openstack.testing.compute_host import Guest, eventually, ip
+from calico_openstack.testing.stage import Stage
 
 pytestmark = pytest.mark.root
 
@@ -35,22 +36,6 @@ def endpoint(name: str, *addresses: str, mac: str = MAC) -> WantedEndpoint:
 
 def wanted(*endpoints: WantedEndpoint) -> Changes:
     return Changes(profiles={"open": OPEN}, endpoints={one.key: one for one in endpoints})
-
-
-class Stage:
-    """A dataplane whose clock moves by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.dataplane = Dataplane(DataplaneSettings(), lambda: self.now)
-
-    def step(self, changes: Changes | None = None, seconds: float = 0.0) -> Report:
-        self.now += seconds
-        return self.dataplane.step(changes or Changes(), self.now)
-
-    def settle(self) -> None:
-        """Until the echoes of our own writes are taken in and nothing is left to do."""
-        eventually(lambda: not any(self.step(seconds=3).operations.values()), "no operation left")
 
 
 @pytest.fixture

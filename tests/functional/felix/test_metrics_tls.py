@@ -2,31 +2,19 @@
 
 import asyncio
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from calico_openstack.felix.metrics_server import MetricsServer
 from calico_openstack.felix.settings import FelixSettings
+from calico_openstack.testing.certificates import make_certificates
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An authority, a server's and a client's certificate, and a stranger's own, made by openssl."""
-    directory = tmp_path_factory.mktemp("tls")
-    script = """
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=ca
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout stranger.key -out stranger.crt -days 2 -subj /CN=stranger
-    printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\nextendedKeyUsage=serverAuth,clientAuth\\n' > extensions
-    for name in server client; do
-        openssl req -newkey rsa:2048 -nodes -keyout $name.key -out $name.csr -subj /CN=$name
-        openssl x509 -req -in $name.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -out $name.crt \\
-            -extfile extensions
-    done
-    """
-    subprocess.run(["bash", "-ec", script], cwd=directory, check=True, capture_output=True, timeout=60)
-    return directory
+    return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
 def scraped(certificates: Path, client: str | None, **settings: str) -> bytes:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
+from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey, QosControls
 from calico_openstack.model.net import parse_net
 from calico_openstack.testing.compute_host import Guest, eventually, ip
+from calico_openstack.testing.stage import Stage
 
 pytestmark = pytest.mark.root
 
@@ -47,21 +48,6 @@ def changes(qos: QosControls | None, name: str = "1") -> Changes:
         qos=qos,
     )
     return Changes(profiles={"open": OPEN}, endpoints={one.key: one})
-
-
-class Stage:
-    """A dataplane whose clock moves by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.dataplane = Dataplane(DataplaneSettings(), lambda: self.now)
-
-    def step(self, changed: Changes | None = None, seconds: float = 0.0) -> Report:
-        self.now += seconds
-        return self.dataplane.step(changed or Changes(), self.now)
-
-    def settle(self) -> None:
-        eventually(lambda: not any(self.step(seconds=3).operations.values()), "no operation left")
 
 
 @pytest.fixture
