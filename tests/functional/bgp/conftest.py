@@ -160,6 +160,14 @@ class Host:
         words = [line[5:].split() if line[:4].isdigit() else line.split() for line in lines]
         return {word[0]: (word[-1], word[4]) for word in words if len(word) > 4 and word[1] == "BGP"}
 
+    def undisturbed_since(self, before: dict[str, tuple[str, str]]) -> bool:
+        """Whether these sessions stand as they stood. BIRD reckons `since` back from now: it varies by a millisecond."""
+        now = self.sessions()
+        return now.keys() == before.keys() and all(
+            now[name][0] == state and abs(seconds(now[name][1]) - seconds(since)) < 0.1
+            for name, (state, since) in before.items()
+        )
+
     def established(self, count: int) -> bool:
         states = [state for state, _ in self.sessions().values()]
         return len(states) == count and set(states) == {"Established"}
@@ -167,6 +175,12 @@ class Host:
     def status(self) -> dict[str, Any]:
         found = self.fabric.client.get(BgpStatusKey(None, self.name).path)
         return json.loads(found.value) if found else {}
+
+
+def seconds(clock: str) -> float:
+    """`05:38:36.093` as seconds of the day."""
+    hours, minutes, rest = clock.split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
 
 
 class Fabric:
