@@ -161,7 +161,7 @@ class Host:
         return {word[0]: (word[-1], word[4]) for word in words if len(word) > 4 and word[1] == "BGP"}
 
     def undisturbed_since(self, before: dict[str, tuple[str, str]]) -> bool:
-        """Whether these sessions stand as they stood. BIRD reckons `since` back from now: it varies by a millisecond."""
+        """Whether these sessions stand as they stood. BIRD reckons `since` back from now, so it varies by 1 ms."""
         now = self.sessions()
         return now.keys() == before.keys() and all(
             now[name][0] == state and abs(seconds(now[name][1]) - seconds(since)) < 0.1
