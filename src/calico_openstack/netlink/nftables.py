@@ -113,17 +113,19 @@ def translate(kind: int, family: str, *, with_port: bool, with_range: bool = Fal
     """NAT (`kind` 0 source, 1 destination) to the address in the first register, and the port in word 4 (of a
     range, the last in word 8)."""
     parts = [be32(1, kind), be32(2, FAMILIES[family]), be32(3, register(0))]
-    if with_port or with_range:
+    if with_port:
         parts.append(be32(5, register(4)))
     if with_range:
         parts.append(be32(6, register(8)))
     return expression("nat", *parts)
 
 
-def masquerade(*, with_range: bool) -> bytes:
-    """The source becomes the outgoing interface's address; the range of ports is in words 0 and 4."""
-    # Unlike nat, masq does not take the range for meant when it is given (NF_NAT_RANGE_PROTO_SPECIFIED).
-    parts = [be32(1, 2), be32(2, register(0)), be32(3, register(4))] if with_range else []
+def masquerade(*, with_port: bool, with_range: bool = False) -> bytes:
+    """The source becomes the outgoing interface's address; the port is in word 0, the last of a range in word 4."""
+    # Unlike nat, masq does not take the ports for meant when they are given (NF_NAT_RANGE_PROTO_SPECIFIED).
+    parts = [be32(1, 2), be32(2, register(0))] if with_port else []
+    if with_range:
+        parts.append(be32(3, register(4)))
     return expression("masq", *parts)
 
 

@@ -191,16 +191,22 @@ def _statement(table: Table, statement: Statement) -> bytes:
         case statements.SetDscp(version, value):
             return _set_dscp(version, value)
         case statements.Masquerade(ports):
-            return _port_range(ports, 0) + nft.masquerade(with_range=ports is not None)
+            return _ports(ports, 0) + nft.masquerade(with_port=ports is not None, with_range=_is_range(ports))
         case statements.Snat(version, address, ports):
-            target = nft.load_value(address) + _port_range(ports, 4)
-            return target + nft.translate(0, _ip(version), with_port=False, with_range=ports is not None)
+            target = nft.load_value(address) + _ports(ports, 4)
+            return target + nft.translate(0, _ip(version), with_port=ports is not None, with_range=_is_range(ports))
 
 
-def _port_range(ports: tuple[int, int] | None, word: int) -> bytes:
+def _ports(ports: tuple[int, int] | None, word: int) -> bytes:
     if ports is None:
         return b""
-    return nft.load_value(fields.port(ports[0]), word) + nft.load_value(fields.port(ports[1]), word + 4)
+    last = nft.load_value(fields.port(ports[1]), word + 4) if _is_range(ports) else b""
+    return nft.load_value(fields.port(ports[0]), word) + last
+
+
+def _is_range(ports: tuple[int, int] | None) -> bool:
+    """The kernel takes one port for both ends, and newer versions of nft write it so."""
+    return ports is not None and ports[0] != ports[1]
 
 
 def _set_dscp(version: int, value: int) -> bytes:

@@ -116,12 +116,16 @@ def print_statement(statement: Statement) -> str:
         case statements.SetDscp(version, value):
             return f"{_ip(version)} dscp set {value}"
         case statements.Masquerade(ports):
-            return f"masquerade to :{ports[0]}-{ports[1]}" if ports else "masquerade"
+            return f"masquerade to :{_port_range(ports)}" if ports else "masquerade"
         case statements.Snat(version, address, ports):
             shown = _value(fields.ADDRESS[version], address)
             if ports:
-                shown = f"{shown if version == 4 else f'[{shown}]'}:{ports[0]}-{ports[1]}"
+                shown = f"{shown if version == 4 else f'[{shown}]'}:{_port_range(ports)}"
             return f"snat {_ip(version)} to {shown}"
+
+
+def _port_range(ports: tuple[int, int]) -> str:
+    return f"{ports[0]}-{ports[1]}" if ports[0] != ports[1] else str(ports[0])
 
 
 def _commands(operation: Operation) -> Iterator[str]:
