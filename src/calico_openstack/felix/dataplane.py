@@ -25,11 +25,10 @@ from calico_openstack.daemon.reconcile import Reconciler
 from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.firewall import Firewall
 from calico_openstack.felix.flows import Flows
-from calico_openstack.felix.kernel.events import KernelEvents
+from calico_openstack.felix.kernel.access import KernelAccess
 from calico_openstack.felix.kernel.links import Links
 from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, concerns
 from calico_openstack.felix.kernel.routes import RouteKey, Routes
-from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.shaping import Shaping
 from calico_openstack.felix.taps import Difference, Taps
@@ -41,7 +40,6 @@ from calico_openstack.model.net import Net
 from calico_openstack.netlink.rtnl_addresses import dump_addresses, read_address
 from calico_openstack.netlink.rtnl_links import Link
 from calico_openstack.netlink.rtnl_routes import Route
-from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
 
 log = get_logger("felix.dataplane")
 
@@ -73,22 +71,28 @@ class Report:
 class Dataplane:
     """Everything in the kernel that Felix looks after. Times are monotonic seconds."""
 
-    def __init__(self, settings: DataplaneSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: DataplaneSettings,
+        clock: Callable[[], float] = time.monotonic,
+        kernel: KernelAccess | None = None,
+    ) -> None:
         self.settings = settings
-        self._connection = NetlinkSocket(ROUTE, strict=True)
-        self.events = KernelEvents()
+        kernel = kernel or KernelAccess.open()
+        self._connection = kernel.route
+        self.events = kernel.events
         self._links = Links()
         # Public for who shows them (metrics, the debug socket), as whole copies: this thread goes on changing them.
         self.wanted = self._wanted = Wanted()
-        self.firewall = self._firewall = Firewall(settings.ruleset, self._wanted)
+        self.firewall = self._firewall = Firewall(settings.ruleset, self._wanted, kernel.tables)
         self.taps = self._taps = Taps(settings.host, self._tap)
         self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
         self._routes.use(settings.host.protocol, settings.remove_external_routes)
         self._route_keeper = Reconciler[RouteKey, Route](self._routes)
         self._neighbour_keeper = Reconciler[NeighbourKey, str](Neighbours(self._connection, self._is_tap))
-        self._sysctls = Sysctls()
+        self._sysctls = kernel.sysctls
         self._narrowing = Narrowing()
-        self._flows = Flows(self._wanted, self._host_addresses)
+        self._flows = Flows(self._wanted, self._host_addresses, kernel.conntrack, kernel.barred)
         self._shaping = Shaping(self._connection, self._is_tap_name)
         self._ledger = Retries[str]()
         self._up: dict[EndpointKey, bool] = {}

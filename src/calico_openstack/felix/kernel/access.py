@@ -1,0 +1,34 @@
+"""The doors to the kernel that a dataplane goes through, opened together.
+
+Whoever wants to stop a dataplane between any two operations, or to let it run on a kernel in memory, puts other doors
+in their place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from calico_openstack.felix.kernel.barred import Barred
+from calico_openstack.felix.kernel.conntrack import Conntrack
+from calico_openstack.felix.kernel.events import KernelEvents
+from calico_openstack.felix.kernel.nft import NftTables
+from calico_openstack.felix.kernel.sysctls import Sysctls
+from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
+
+
+@dataclass(slots=True)
+class KernelAccess:
+    """`route` is a strict rtnetlink socket. What is here belongs to the dataplane, which closes it."""
+
+    route: NetlinkSocket
+    events: KernelEvents
+    tables: NftTables
+    sysctls: Sysctls
+    conntrack: Conntrack
+    barred: Barred
+
+    @classmethod
+    def open(cls) -> KernelAccess:
+        """The kernel of this thread's network namespace. OSError if it grants no netlink socket."""
+        route = NetlinkSocket(ROUTE, strict=True)
+        return cls(route, KernelEvents(), NftTables(), Sysctls(), Conntrack(), Barred())
