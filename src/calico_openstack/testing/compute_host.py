@@ -53,14 +53,34 @@ def ip(*arguments: str) -> str:
 @contextmanager
 def own_namespace() -> Iterator[None]:
     """This thread, and what it starts, sits in an empty network namespace that goes away with it. Needs root."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    _checked(_LIBC.unshare(CLONE_NEWNET))
-    try:
+    with _and_back():
+        _checked(_LIBC.unshare(CLONE_NEWNET))
         ip("link", "set", "lo", "up")
         yield
+
+
+@contextmanager
+def in_namespace(path: str) -> Iterator[None]:
+    """This thread sits in the network namespace of that file, such as `/run/netns/<name>`. Sockets stay there."""
+    with _and_back():
+        there = os.open(path, os.O_RDONLY)
+        try:
+            _checked(_LIBC.setns(there, CLONE_NEWNET))
+        finally:
+            os.close(there)
+        yield
+
+
+@contextmanager
+def _and_back() -> Iterator[None]:
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        yield
     finally:
-        _checked(_LIBC.setns(home, CLONE_NEWNET))
-        os.close(home)
+        try:
+            _checked(_LIBC.setns(home, CLONE_NEWNET))
+        finally:
+            os.close(home)
 
 
 class Guest:
