@@ -132,6 +132,14 @@ class Trio:
         self.dataplane.use(dataplane_settings(self._settings, "1"))
         self.step()
 
+    def own(self, *addresses: str) -> None:
+        """Addresses of the host itself."""
+        for address in addresses:
+            ip("address", "replace", address, "dev", "lo")
+
+    def listen_on_host(self, *ports: int) -> None:
+        self.listeners.open("", *ports)
+
     def step(self) -> None:
         """Until nothing is due at once; AssertionError for what could not be programmed."""
         for _ in range(100):
