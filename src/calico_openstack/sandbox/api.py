@@ -60,11 +60,13 @@ def _call(
 
 
 class Identity:
-    """Tokens of the `admin` user from Keystone."""
+    """Tokens of one user, in one project, from Keystone."""
 
-    def __init__(self, layout: Layout, password: str) -> None:
+    def __init__(self, layout: Layout, password: str, user: str = "admin", project: str = "admin") -> None:
         self._namespace = layout.namespace("ctl")
         self._password = password
+        self._user = user
+        self._project = project
         self._token = ""
         self._lock = threading.Lock()
 
@@ -76,8 +78,8 @@ class Identity:
             return {"X-Auth-Token": self._token}
 
     def _fetch(self) -> str:
-        user = {"name": "admin", "domain": {"id": "default"}, "password": self._password}
-        scope = {"project": {"name": "admin", "domain": {"id": "default"}}}
+        user = {"name": self._user, "domain": {"id": "default"}, "password": self._password}
+        scope = {"project": {"name": self._project, "domain": {"id": "default"}}}
         body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
         status, answer, token = _call(self._namespace, at.KEYSTONE_PORT, "POST", "/v3/auth/tokens", body, {})
         if status != 201:

@@ -23,9 +23,14 @@ class Cloud:
         self.spec = spec
         self.state = state
         self._secrets = secrets
-        self._identity = Nobody() if spec.mode == "light" else Identity(state.layout, secrets.keystone_admin)
+        self._identity: Identity | Nobody = Nobody()
+        service: Identity | Nobody = Nobody()
+        if spec.mode == "full":
+            self._identity = Identity(state.layout, secrets.keystone_admin)
+            service = Identity(state.layout, secrets.keystone_neutron, "neutron", "service")
         self.neutron = Neutron(state.layout, self._identity)
-        self.guests = Guests(state, self.neutron)
+        # Bindings on another host are for services alone (Nova's user has that role in a real cloud).
+        self.guests = Guests(state, self.neutron, Neutron(state.layout, service))
 
     def step(self, step: do.Step, cancelled: Cancelled) -> None:
         """Does a step that speaks to Keystone or Neutron; gives up, with SandboxError, when `cancelled` says so."""

@@ -58,6 +58,9 @@ class Booted(msgspec.Struct):
     v4: str | None
     v6: str | None
     timings: Timings = msgspec.field(default_factory=Timings)
+    uplink: str = "eth0"
+    """The guest's end of the veth whose other end is the tap; not eth0 after a migration."""
+    moves: int = 0
 
     def address(self, version: int) -> str:
         address = self.v4 if version == 4 else self.v6
@@ -68,10 +71,11 @@ class Booted(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Guests:
-    """The guests of one sandbox."""
+    """The guests of one sandbox. `neutron` speaks as an administrator, `service` as Nova does."""
 
     state: State
     neutron: Neutron
+    service: Neutron
 
     @property
     def layout(self) -> Layout:
@@ -141,7 +145,7 @@ class Guests:
             with contextlib.suppress(Exception):
                 self._clear(wanted.name, port["id"])
             raise
-        self._save(guest)
+        self.save(guest)
         return guest
 
     def delete(self, name: str) -> None:
@@ -187,10 +191,10 @@ class Guests:
             v4=by_version.get(4),
             v6=by_version.get(6),
         )
-        self._save(guest)
+        self.save(guest)
         return guest
 
-    def _save(self, guest: Booted) -> None:
+    def save(self, guest: Booted) -> None:
         path = self.layout.guest_directory(guest.name) / "guest.json"
         write_whole(path, json.dumps(msgspec.to_builtins(guest), indent=1))
 
@@ -210,7 +214,7 @@ class Guests:
             f"ip -n {guest.namespace} link set eth0 up",
         ]
         for command in commands:
-            _run(*command.split())
+            run(*command.split())
 
     def _ask_v4(self, guest: Booted) -> None:
         wishes = ("-t", "5", "-T", "1", "-A", "1", "-O", "mtu", "-O", "staticroutes", "-x", f"hostname:{guest.name}")
@@ -273,7 +277,7 @@ class Waiting:
 
 def usable_addresses(namespace: str, device: str = "eth0") -> set[str]:
     """Addresses of a device, without those that are still checked for duplicates."""
-    output = _run("ip", "-n", namespace, "-json", "addr", "show", "dev", device)
+    output = run("ip", "-n", namespace, "-json", "addr", "show", "dev", device)
     return {
         entry["local"]
         for link in json.loads(output)
@@ -282,7 +286,8 @@ def usable_addresses(namespace: str, device: str = "eth0") -> set[str]:
     }
 
 
-def _run(*argv: str) -> str:
+def run(*argv: str) -> str:
+    """The output of a command. Raises SandboxError with what it complained of."""
     result = subprocess.run(argv, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise SandboxError(f"{' '.join(argv)}: {result.stderr.strip()}")

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 
@@ -19,6 +20,7 @@ from calico_openstack.sandbox.cloud import Cloud
 from calico_openstack.sandbox.execute import Executor, Interrupted
 from calico_openstack.sandbox.guests import Booted
 from calico_openstack.sandbox.layout import Layout
+from calico_openstack.sandbox.migrate import Migration, Moved
 from calico_openstack.sandbox.plan import Circumstances, plan
 from calico_openstack.sandbox.progress import Progress, Silent
 from calico_openstack.sandbox.remove import left_overs, remove
@@ -141,6 +143,17 @@ class Sandbox:
         self.spec = replace(self.spec, guests=(*(one for one in self.spec.guests if one.name != guest.name), guest))
         self.state.save_spec(self.spec)
         return booted
+
+    def migrate(self, name: str, target: str, before_cut_over: Callable[[], None] = lambda: None) -> Moved:
+        """Moves a running guest to another host, as Nova does. What `before_cut_over` raises calls it off."""
+        guest = self.cloud.guests.get(name)
+        wanted = Guest(guest.name, target, guest.network, guest.groups)
+        self.spec.check_guest(wanted)
+        moved = Migration(self.cloud.guests, guest, target, before_cut_over=before_cut_over).run()
+        guests = tuple(replace(one, host=target) if one.name == name else one for one in self.spec.guests)
+        self.spec = replace(self.spec, guests=guests)
+        self.state.save_spec(self.spec)
+        return moved
 
     def delete(self, name: str) -> None:
         self.cloud.guests.delete(name)
