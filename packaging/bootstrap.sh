@@ -12,10 +12,11 @@ LOGS="${TMPDIR:-/tmp}/calico-openstack-setup.$(id -u)"
 # Package : why.
 #   bird2 etcd-server etcd-client dnsmasq-base nftables mariadb-server : the real parts beside our own
 #   iproute2 procps conntrack iputils-* tcpdump udhcpc isc-dhcp-client ndisc6 : hosts, guests and probes of the sandbox and the tests
+#   iptables ipset : what upstream's Felix leaves on a host, and other users of packet filters, in the tests
 #   python3-venv make openssl ca-certificates : this script, the Makefile, certificates of the tests
 PACKAGES=(
-    bird2 ca-certificates conntrack dnsmasq-base etcd-client etcd-server iproute2 iputils-arping iputils-ping
-    isc-dhcp-client make mariadb-server ndisc6 nftables openssl procps python3 python3-venv udhcpc
+    bird2 ca-certificates conntrack dnsmasq-base etcd-client etcd-server iproute2 ipset iptables iputils-arping
+    iputils-ping isc-dhcp-client make mariadb-server ndisc6 nftables openssl procps python3 python3-venv udhcpc
 )
 
 say() { printf '%s\n' "$*"; }

@@ -31,6 +31,8 @@ from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, c
 from calico_openstack.felix.kernel.routes import RouteKey, Routes
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.shaping import Shaping
+from calico_openstack.felix.surroundings import Surroundings
+from calico_openstack.felix.switchover import SwitchOver
 from calico_openstack.felix.taps import Difference, Taps
 from calico_openstack.felix.wanted.host import HostRules, global_sysctls
 from calico_openstack.felix.wanted.narrowing import Narrowing
@@ -46,7 +48,7 @@ log = get_logger("felix.dataplane")
 K = TypeVar("K", RouteKey, NeighbourKey)
 V = TypeVar("V", Route, str)
 
-TARGETS = ("nft", "routes", "neighbours", "sysctls", "flows", "shaping")
+TARGETS = ("nft", "routes", "neighbours", "sysctls", "flows", "shaping", "upstream")
 """What a step counts its single operations by."""
 
 
@@ -56,6 +58,7 @@ class DataplaneSettings:
     host: HostRules = field(default_factory=HostRules)
     forwarding: bool = True
     remove_external_routes: bool = True
+    remove_upstream_rules: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,9 @@ class Dataplane:
         self._narrowing = Narrowing()
         self._flows = Flows(self._wanted, self._host_addresses, kernel.conntrack, kernel.barred)
         self._shaping = Shaping(self._connection, self._is_tap_name)
+        self._others = kernel.others
+        self.surroundings = self._surroundings = Surroundings(kernel.others, settings.ruleset.tap_prefixes)
+        self._switchover = SwitchOver(kernel.others, self._surroundings, self._is_tap_name, self._firewall.in_place)
         self._ledger = Retries[str]()
         self._up: dict[EndpointKey, bool] = {}
         # What the next step has to do besides its changes.
@@ -122,6 +128,7 @@ class Dataplane:
         if settings.ruleset != self.settings.ruleset:
             self._firewall.use(settings.ruleset)
         self.settings = settings
+        self._surroundings.use(settings.ruleset.tap_prefixes)
         self._routes.use(settings.host.protocol, settings.remove_external_routes)
         self._owe(self._taps.use(settings.host))
         self.resync(firewall=False)
@@ -156,10 +163,12 @@ class Dataplane:
             transactions = self._flows.transactions
             self._flows.judge(self.settings.ruleset, now)
             self._firewall.others_committed(self._flows.transactions - transactions)
+            self._look_around(now)
         statuses += self._prove(dirty, protected, failures, now)
         self._counts["flows"] = self._flows.ended - flows
         self._counts["sysctls"] = self._sysctls.operations - writes
         failed = {name: failure.reason for name, failure in self._ledger} | self._shaping.failures
+        failed |= {name: failure.reason for name, failure in self._switchover.failures}
         return Report(self._counts, statuses, failed, self._wake_at())
 
     def ledgers(self) -> dict[str, Retries[Any]]:
@@ -174,11 +183,13 @@ class Dataplane:
             "all neighbours": neighbours.trouble,
             **self._shaping.ledgers(),
             **self._flows.ledgers(),
+            "switch-over": self._switchover.failures,
         }
 
     def close(self) -> None:
-        for part in (self._connection, self.events, self._firewall, self._flows):
-            part.close()
+        for part in (self._connection, self.events, self._firewall, self._flows, self._others):
+            if part is not None:
+                part.close()
 
     def _observe(self, now: float) -> tuple[set[str], set[str]]:
         """Take in what the kernel says: links, and marks for what others did to routes and neighbours."""
@@ -188,6 +199,8 @@ class Dataplane:
             self.resync(firewall=False)
         if happened.nft:
             self._firewall.somebody_committed()
+        if happened.others:
+            self._surroundings.happened()
         if not self._listed:
             self._links.read(self._connection)
             self._listed = True
@@ -247,6 +260,12 @@ class Dataplane:
         if protected and (troubled or self._firewall.refused.keys() != refused):
             self._look_at |= self._taps.owners.keys()
         return protected
+
+    def _look_around(self, now: float) -> None:
+        """With ours in place: take the host over from upstream, and see who else filters here."""
+        if self.settings.remove_upstream_rules:
+            self._counts["upstream"] += self._switchover.step(now)
+        self._surroundings.step(now)
 
     def _host_addresses(self) -> set[Net]:
         found = (read_address(message) for message in self._connection.dump(dump_addresses()))
@@ -349,6 +368,8 @@ class Dataplane:
             self._routes.wake_at(),
             self._flows.wake_at(),
             self._shaping.wake_at(),
+            self._surroundings.wake_at(),
+            self._switchover.wake_at(),
             0.0 if self._look_at else None,
         ]
         return min((at for at in times if at is not None), default=None)

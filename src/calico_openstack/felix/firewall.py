@@ -19,6 +19,7 @@ from typing import Any
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
+from calico_openstack.felix.ruleset.difference import difference
 from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
@@ -85,6 +86,10 @@ class Firewall:
     def others_committed(self, transactions: int) -> None:
         """Other parts of Felix committed so many, in tables of their own: no reason to look."""
         self._generation += transactions
+
+    def in_place(self) -> bool:
+        """Whether the kernel, read back now, has what was rendered. OSError if it cannot be read."""
+        return not difference(self._renderer.full(), self._tables.read())
 
     def use(self, settings: RulesetSettings) -> None:
         """Other settings: render everything anew; the next step applies the difference."""

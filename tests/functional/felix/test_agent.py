@@ -230,6 +230,7 @@ def test_a_restart_on_a_correct_host_does_nothing(running: Any) -> None:
         "sysctls": 0,
         "flows": 0,
         "shaping": 0,
+        "upstream": 0,
     }
     assert field(host, "ModRevision") == revision
 

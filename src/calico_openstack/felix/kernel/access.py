@@ -12,13 +12,15 @@ from calico_openstack.felix.kernel.barred import Barred
 from calico_openstack.felix.kernel.conntrack import Conntrack
 from calico_openstack.felix.kernel.events import KernelEvents
 from calico_openstack.felix.kernel.nft import NftTables
+from calico_openstack.felix.kernel.others import Others
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
 
 
 @dataclass(slots=True)
 class KernelAccess:
-    """`route` is a strict rtnetlink socket. What is here belongs to the dataplane, which closes it."""
+    """`route` is a strict rtnetlink socket. What is here belongs to the dataplane, which closes it. Without `others`
+    nothing of other software is looked at."""
 
     route: NetlinkSocket
     events: KernelEvents
@@ -26,9 +28,10 @@ class KernelAccess:
     sysctls: Sysctls
     conntrack: Conntrack
     barred: Barred
+    others: Others | None = None
 
     @classmethod
     def open(cls) -> KernelAccess:
         """The kernel of this thread's network namespace. OSError if it grants no netlink socket."""
         route = NetlinkSocket(ROUTE, strict=True)
-        return cls(route, KernelEvents(), NftTables(), Sysctls(), Conntrack(), Barred())
+        return cls(route, KernelEvents(), NftTables(), Sysctls(), Conntrack(), Barred(), Others())

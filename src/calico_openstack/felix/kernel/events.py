@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from calico_openstack.felix.kernel.foreign_tables import changes_others
 from calico_openstack.netlink import rtnl
 from calico_openstack.netlink.rtnl_links import LinkEvent, read_link
 from calico_openstack.netlink.rtnl_neighbours import NeighbourEvent, read_neighbour
@@ -23,7 +24,8 @@ _GROUPS = (rtnl.GROUP_LINK, rtnl.GROUP_NEIGH, rtnl.GROUP_IPV4_ROUTE, rtnl.GROUP_
 @dataclass(slots=True)
 class Happened:
     """Events since the last look, in order within each kind. `lost`: there were more. `nft`: somebody, perhaps we,
-    committed a transaction. `shaped`: indexes of interfaces whose traffic control changed.
+    committed a transaction; `others`: it was about tables, chains or rules that are not ours. `shaped`: indexes of
+    interfaces whose traffic control changed.
     """
 
     links: list[LinkEvent] = field(default_factory=list)
@@ -32,6 +34,7 @@ class Happened:
     shaped: set[int] = field(default_factory=set)
     lost: bool = False
     nft: bool = False
+    others: bool = False
 
     def take(self, message: Message) -> None:
         if (link := read_link(message)) is not None:
@@ -69,10 +72,12 @@ class KernelEvents:
         more = True
         while more:
             try:
-                happened.nft = bool(self._nft.receive()) or happened.nft
+                for message in self._nft.receive():
+                    happened.nft = True
+                    happened.others = happened.others or changes_others(message)
                 more = False
             except Overrun:
-                happened.nft = True
+                happened.nft = happened.others = True
         return happened
 
     def close(self) -> None:

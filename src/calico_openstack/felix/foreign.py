@@ -1,0 +1,103 @@
+"""Packet filters of other software, as far as it matters to guests. Pure values; nothing is ever written back.
+
+A rule of another's is reduced to what can be asked of it here: what it does, to whom (all packets, those of an
+interface, or somebody else), and which comments it bears. `kernel.foreign_tables` and `kernel.legacy_tables` read them,
+`obstacles` asks who stands in the guests' way, `upstream` asks what the upstream Felix left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple
+
+Layer = Literal["nft", "legacy"]
+"""nf_tables (by whichever program), or the older ip_tables, which only the `iptables-legacy` programs reach."""
+
+
+class ForeignRule(NamedTuple):
+    """`verdict`: accept, drop, reject, jump, goto, return; empty for anything else. `target`: where a jump leads.
+
+    `into`, `out`: the one interface that the rule asks for (`tap*`: all that begin so); `conditional`: it asks for
+    anything beside that. `address`: how its own layer calls it, a handle or the rule's text.
+    """
+
+    address: str
+    verdict: str = ""
+    target: str = ""
+    into: str = ""
+    out: str = ""
+    conditional: bool = False
+    comments: tuple[str, ...] = ()
+
+    @property
+    def always(self) -> bool:
+        """Whether it applies to every packet that comes to it."""
+        return not (self.conditional or self.into or self.out)
+
+
+class ForeignTable(NamedTuple):
+    """A table of nf_tables, with any family of nft's (ip, ip6, inet, arp, netdev)."""
+
+    family: str
+    name: str
+
+
+class Place(NamedTuple):
+    """A chain's address; old tables have the families ip and ip6."""
+
+    layer: Layer
+    family: str
+    table: str
+    chain: str
+
+    def __str__(self) -> str:
+        program = {"ip": "iptables-legacy", "ip6": "ip6tables-legacy"}.get(self.family, "legacy")
+        where = f"table {self.family} {self.table}" if self.layer == "nft" else f"{program} table {self.table}"
+        return f"chain {self.chain} of {where}"
+
+
+class ForeignChain(NamedTuple):
+    """`hook` is empty for a chain that is only jumped to; `priority` says when it comes, `accepts` its policy."""
+
+    place: Place
+    rules: tuple[ForeignRule, ...] = ()
+    hook: str = ""
+    priority: int = 0
+    accepts: bool = True
+
+
+Chains = Mapping[Place, ForeignChain]
+
+
+def by_place(chains: Iterable[ForeignChain]) -> dict[Place, ForeignChain]:
+    return {chain.place: chain for chain in chains}
+
+
+def without(chains: Chains, unwanted: set[Place], rules: Mapping[Place, set[str]]) -> dict[Place, ForeignChain]:
+    """The same without some chains, and without some rules of others (by address)."""
+    return {
+        place: chain._replace(rules=tuple(one for one in chain.rules if one.address not in rules.get(place, ())))
+        for place, chain in chains.items()
+        if place not in unwanted
+    }
+
+
+def reached(chains: Chains, chain: ForeignChain) -> Iterator[ForeignRule]:
+    """The rules that every packet of a chain comes to, unless an earlier rule decided: also through plain jumps."""
+    seen = {chain.place}
+    waiting = [chain]
+    while waiting:
+        for rule in waiting.pop().rules:
+            yield rule
+            place = chain.place._replace(chain=rule.target)
+            if rule.target and rule.always and place not in seen and place in chains:
+                seen.add(place)
+                waiting.append(chains[place])
+
+
+def lets_pass(chains: Chains, chain: ForeignChain, rule: ForeignRule) -> bool:
+    """Whether the packets that a rule is for are accepted, at once or by the chain to which it sends them."""
+    if rule.verdict == "accept":
+        return True
+    there = chains.get(chain.place._replace(chain=rule.target)) if rule.target else None
+    return there is not None and any(one.always and one.verdict == "accept" for one in reached(chains, there))

@@ -1,0 +1,104 @@
+"""Who else on this host may stop what Felix lets pass. Pure.
+
+A packet needs the consent of every base chain on its way: "accept" ends one chain, "drop" ends the packet, whatever
+the order of their priorities (nft(8), *base chains*). So nobody can let pass what Felix drops, but a chain of another
+program that ends with a drop (by its policy, or by a last rule for everything) stops guests that Felix lets
+pass, unless it lets the interfaces of guests pass itself. What its rules drop under conditions is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from calico_openstack.felix.foreign import Chains, ForeignChain, Place, lets_pass, reached
+from calico_openstack.felix.upstream import Leftovers
+
+_FAMILIES = frozenset(("ip", "ip6", "inet", "arp"))
+_NEEDS = {
+    "prerouting": ("into",),
+    "input": ("into",),
+    "forward": ("into", "out"),
+    "output": ("out",),
+    "postrouting": ("out",),
+}
+_BLOCKED = {
+    "prerouting": "everything that guests send",
+    "input": "what guests ask of the host (DHCP, DNS, metadata)",
+    "forward": "the traffic of guests",
+    "output": "what the host sends to guests (answers of DHCP, DNS and metadata)",
+    "postrouting": "everything that goes to guests",
+}
+
+
+class Obstacle(NamedTuple):
+    """What stands in the way, and what to do about it. `place`: the chain, if it is one."""
+
+    where: str
+    why: str
+    cure: str
+    place: Place | None = None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.why}; {self.cure}"
+
+
+def obstacles(chains: Chains, prefixes: Iterable[str]) -> list[Obstacle]:
+    """Base chains that stop guests, whose interfaces begin with one of these."""
+    wanted = tuple(prefixes)
+    found = []
+    for chain in chains.values():
+        needs = _NEEDS.get(chain.hook)
+        if needs is None or chain.place.family not in _FAMILIES:
+            continue
+        why = _shut(chains, chain)
+        missing = [side for side in needs if not all(_opened(chains, chain, side, prefix) for prefix in wanted)]
+        if why and missing:
+            cure = _cure(chain.place, missing, wanted)
+            found.append(Obstacle(str(chain.place), f"{why}, so it stops {_BLOCKED[chain.hook]}", cure, chain.place))
+    return found
+
+
+def upstream_runs(leftovers: Leftovers) -> list[Obstacle]:
+    """Rules of the upstream Felix that are there although they were removed."""
+    if not leftovers:
+        return []
+    where = next((f"table {table.family} {table.name}" for table in leftovers.tables), "")
+    where = where or str(min(leftovers.chains or leftovers.rules))
+    cure = "stop and disable it, then restart this Felix, which removes its rules"
+    return [Obstacle(where, "the upstream Felix works on this host, too", cure)]
+
+
+def _shut(chains: Chains, chain: ForeignChain) -> str:
+    """Why nothing gets to the end of a base chain; empty if something does."""
+    for rule in reached(chains, chain):
+        if rule.always and rule.verdict in ("drop", "reject"):
+            return f"a rule for everything says {rule.verdict}"
+        if rule.always and rule.verdict == "accept" and rule in chain.rules:
+            return ""
+    return "" if chain.accepts else "its policy is drop"
+
+
+def _opened(chains: Chains, chain: ForeignChain, side: str, prefix: str) -> bool:
+    """Whether it accepts all packets into, or out of, the interfaces with this prefix."""
+    for rule in reached(chains, chain):
+        other = rule.out if side == "into" else rule.into
+        name = rule.into if side == "into" else rule.out
+        covers = name.endswith("*") and prefix.startswith(name[:-1])
+        if covers and not other and not rule.conditional and lets_pass(chains, chain, rule):
+            return True
+    return False
+
+
+def _cure(place: Place, missing: list[str], prefixes: tuple[str, ...]) -> str:
+    if place.table == "firewalld":
+        return "put the interfaces of guests into a zone and policies that accept, or stop firewalld on compute hosts"
+    if place.layer == "legacy" or (place.family in ("ip", "ip6") and place.chain.isupper()):
+        program = {"ip": "iptables", "ip6": "ip6tables"}[place.family] + ("-legacy" if place.layer == "legacy" else "")
+        options = [f"{'-i' if side == 'into' else '-o'} {prefix}+" for side in missing for prefix in prefixes]
+        table = "" if place.table == "filter" else f" -t {place.table}"
+        commands = [f"{program}{table} -I {place.chain} {option} -j ACCEPT" for option in options]
+    else:
+        names = [f'{"iifname" if side == "into" else "oifname"} "{prefix}*"' for side in missing for prefix in prefixes]
+        commands = [f"nft 'insert rule {place.family} {place.table} {place.chain} {name} accept'" for name in names]
+    return f"let them pass there, and make that last: {'; '.join(commands)}"

@@ -1,0 +1,90 @@
+"""Who else filters packets on this host: read at the start and when others change their tables, told once each.
+
+Felix writes nothing here. The old ip_tables send no events: they are read at the start and while something of the
+upstream Felix is to be removed. Lives in the apply thread; `obstacles` is replaced as a whole, for who shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from calico_openstack.daemon.logs import get_logger
+from calico_openstack.felix import obstacles as judge
+from calico_openstack.felix.foreign import ForeignChain, ForeignTable, by_place, without
+from calico_openstack.felix.kernel.others import Others
+from calico_openstack.felix.obstacles import Obstacle
+from calico_openstack.felix.upstream import Leftovers, leftovers
+
+log = get_logger("felix.surroundings")
+
+PAUSE = 10.0
+"""Seconds between two readings, however often others change their tables."""
+
+
+class Surroundings:
+    """`prefixes` begin the names of guests' interfaces; without `others` nothing is looked at. `upstream`: what of it
+    was there at the last reading."""
+
+    def __init__(self, others: Others | None, prefixes: Iterable[str]) -> None:
+        self.obstacles: tuple[Obstacle, ...] = ()
+        self.upstream = Leftovers()
+        self.upstream_removed = False
+        self._others = others
+        self._prefixes = tuple(prefixes)
+        self._legacy: list[ForeignChain] = []
+        self._changed = True
+        self._read_at = -math.inf
+        self._unread = ""
+
+    def use(self, prefixes: Iterable[str]) -> None:
+        if tuple(prefixes) != self._prefixes:
+            self._prefixes = tuple(prefixes)
+            self._changed = True
+
+    def happened(self) -> None:
+        """Somebody else changed tables or chains: look at the next step that is due."""
+        self._changed = True
+
+    def step(self, now: float) -> None:
+        """Look, if there is a reason. Never raises for what the kernel did: this is only for people."""
+        if self._others is None or not self._changed or now < self._read_at + PAUSE:
+            return
+        first, self._changed, self._read_at = self._read_at == -math.inf, False, now
+        try:
+            self.read(self._others, legacy=first)
+            self._unread = ""
+        except OSError as error:
+            if str(error) != self._unread:
+                self._unread = str(error)
+                log.warning("others.unread", reason=self._unread)
+            self._changed = True
+
+    def read(self, others: Others, legacy: bool = True) -> None:
+        """Look now. OSError if something cannot be read."""
+        tables, chains = others.tables()
+        if legacy:
+            self._legacy = others.legacy_chains()
+        self._judge(tables, [*chains, *self._legacy])
+
+    def _judge(self, tables: list[ForeignTable], chains: list[ForeignChain]) -> None:
+        self.upstream = leftovers(tables, chains)
+        rules = {place: set(addresses) for place, addresses in self.upstream.rules.items()}
+        others = {
+            place: chain
+            for place, chain in without(by_place(chains), set(self.upstream.chains), rules).items()
+            if ForeignTable(place.family, place.table) not in self.upstream.tables
+        }
+        found = judge.obstacles(others, self._prefixes)
+        if self.upstream_removed:
+            found += judge.upstream_runs(self.upstream)
+        for one in found:
+            if one not in self.obstacles:
+                log.warning("others.in_the_way", where=one.where, reason=one.why, cure=one.cure)
+        for one in self.obstacles:
+            if one not in found:
+                log.info("others.out_of_the_way", where=one.where)
+        self.obstacles = tuple(found)
+
+    def wake_at(self) -> float | None:
+        return self._read_at + PAUSE if self._changed and self._others is not None else None
