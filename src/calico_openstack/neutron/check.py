@@ -136,8 +136,9 @@ def ensure_shared_documents(client: BlockingClient) -> None:
     guid, uid = secrets.token_hex(16), str(uuid.uuid4())
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     makers: dict[str, Callable[[bytes | None], bytes | None]] = {
-        shared.CLUSTER_KEY: lambda stored: shared.cluster_information(stored, guid, now, uid),
+        # Before the other, which says that Felix may begin.
         shared.FELIX_KEY: lambda stored: shared.felix_configuration(stored, now, str(uuid.uuid4())),
+        shared.CLUSTER_KEY: lambda stored: shared.cluster_information(stored, guid, now, uid),
     }
     for key, make in makers.items():
         for _ in range(10):
