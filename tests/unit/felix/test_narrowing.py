@@ -1,5 +1,6 @@
 """Whose flows are to be asked again: those whose meaning may be narrower, and nobody else's."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,13 +71,22 @@ def members(added: set[Net], removed: set[Net]) -> Changes:
     return Changes(members={GROUP: MemberChange(frozenset(added), frozenset(removed))})
 
 
-def test_at_the_start_everybody_is_asked_and_later_a_new_endpoint_is_not() -> None:
+def test_at_the_start_everybody_is_asked_and_later_who_comes_because_another_may_have_had_its_addresses() -> None:
     story = Story()
     fresh = Narrowing().update(Wanted(), Changes(endpoints=dict(story.wanted.endpoints)))
     assert fresh.endpoints == {A: None, B: None}
 
     new = EndpointKey("openstack", "h", "openstack", "vm", "new")
-    assert not story.told(Changes(endpoints={new: endpoint(new, WEB)}))
+    assert story.told(Changes(endpoints={new: endpoint(new, WEB)})).endpoints == {new: None}
+
+
+def test_an_address_that_joins_concerns_its_own_flows_only() -> None:
+    story = Story()
+    story.told(Changes(endpoints={A: msgspec.structs.replace(endpoint(A, WEB), addresses=(MEMBER,))}))
+
+    told = story.told(Changes(endpoints={A: msgspec.structs.replace(endpoint(A, WEB), addresses=(OTHER, MEMBER))}))
+
+    assert told.endpoints == {A: {OTHER}}
 
 
 def test_a_rule_less_concerns_the_endpoints_with_that_policy() -> None:

@@ -3,6 +3,7 @@
     rule removed, deny added, order changed  ─► every endpoint with that policy, all its flows
     member left a set that rules allow       ─► every endpoint with such a policy, flows with that member
     endpoint's own policies or profiles      ─► that endpoint, all its flows
+    address joins an endpoint                ─► flows of that address: another may have had it, here or elsewhere
     floating IP removed                      ─► flows translated by it
 
 What only widens is not listed: rules that allow more, members that join, denials that go. In doubt an endpoint is
@@ -59,7 +60,6 @@ class Narrowing:
         self._owners: dict[EndpointKey, frozenset[Owner]] = {}
         self._askers: dict[SetId, dict[Owner, int]] = {}
         self._asked: dict[Owner, dict[SetId, int]] = {}
-        self._began = False
 
     def update(self, before: Wanted, changes: Changes) -> Narrowed:
         """Take a batch in that is about to be applied to `before`."""
@@ -84,19 +84,19 @@ class Narrowing:
             self._use(key, frozenset())
             if key in before.endpoints:
                 found.nats.update(before.endpoints[key].nats)
-        # At the start nobody knows what was allowed before; and an endpoint may take another's place.
-        ask_new = not self._began or bool(changes.endpoints_removed)
         for key, after in changes.endpoints.items():
             old = before.endpoints.get(key)
             self._use(key, _owners(after))
             if old is None:
-                if ask_new:
-                    found.add(key, None)
+                # At the start nobody knows what was allowed before; later, somebody may have had its addresses.
+                found.add(key, None)
                 continue
+            joined = set(after.addresses) - set(old.addresses)
+            if joined:
+                found.add(key, joined)
             if (old.tiers, old.profiles) != (after.tiers, after.profiles):
                 found.add(key, None)
             found.nats.update(set(old.nats) - set(after.nats))
-        self._began = self._began or bool(changes.endpoints)
 
     def _rules(self, before: Wanted, changes: Changes, found: Narrowed) -> None:
         for key, policy in changes.policies.items():
