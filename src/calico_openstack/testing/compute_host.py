@@ -178,6 +178,12 @@ class Host:
                 [sys.executable, "-m", "calico_openstack.felix.main", "-c", str(config)], stderr=log, stdout=log
             )
 
+    @property
+    def process(self) -> int:
+        """The number of Felix's process."""
+        assert self._felix is not None, "not started"
+        return self._felix.pid
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._felix is not None and self._felix.poll() is None:
             self._felix.send_signal(number)
