@@ -68,6 +68,13 @@ def _cluster(running: Running) -> Iterator[Metric]:
     yield _untyped("felix_calc_graph_updates_processed", "Changed documents taken in", taken, "type")
     yield _untyped("felix_calc_graph_output_events", "Objects told to the dataplane", running.outputs)
     yield _histogram("felix_calc_graph_update_time_seconds", "Taking in a slice of changes", running.store.take_time)
+    index = running.store.graph.index_figures()
+    yield _gauge("felix_label_index_num_endpoints", "Endpoints and network sets that selectors can match", index.items)
+    selectors = {"true": index.hung, "false": index.unhung}
+    name, what = "felix_label_index_num_active_selectors", "Selectors of rules; optimized: not asked about everybody"
+    yield _labelled(name, what, "optimized", selectors)
+    asked = {"true": index.met, "false": index.asked_in_vain}
+    yield _untyped("felix_label_index_selector_evals", "Questions whether a selector matches", asked, "result")
 
 
 def _state(running: Running, now: float) -> Iterator[Metric]:

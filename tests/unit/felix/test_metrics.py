@@ -19,6 +19,7 @@ from calico_openstack.felix.settings import FelixSettings
 from calico_openstack.felix.timing import Timing
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.names import sg_label
 from calico_openstack.testing.written import WEB, allow, document, group, port
 
 HOST = "compute-01"
@@ -103,6 +104,39 @@ def test_the_cluster_is_counted_by_what_was_understood(running: Running) -> None
     assert found["felix_cluster_num_tiers"] == 1
     assert found["calico_openstack_felix_refused_documents"] == 1
     assert found["felix_calc_graph_updates_processed{type=WorkloadEndpoint}"] == 3
+
+
+@pytest.mark.conformance("P23")
+def test_the_index_of_labels_tells_how_many_selectors_there_are_and_how_often_they_were_asked(
+    running: Running,
+) -> None:
+    def scraped() -> list[float]:
+        found = samples(exposition(running, now=101.0))
+        selectors = (f"num_active_selectors{{optimized={word}}}" for word in ("true", "false"))
+        evaluations = (f"selector_evals{{result={word}}}" for word in ("true", "false"))
+        return [found[f"felix_label_index_{name}"] for name in ("num_endpoints", *selectors, *evaluations)]
+
+    def tell(*written: tuple[str, bytes | None]) -> None:
+        running.store.take(Event(path, content, 1) for path, content in written)
+        running.store.news()
+
+    ports = [port(PORT.replace("0001", f"000{n}"), f"10.65.0.{n}/32", groups=(WEB,), host=HOST) for n in (1, 2)]
+    tell(*ports, port(PORT.replace("0001", "0003"), "10.65.0.3/32", host=HOST))
+    assert scraped() == [3, 0, 0, 0, 0]
+
+    selectors = ("all()", f"has({sg_label(WEB)})")
+    rules = [{"action": "Allow", "source": {"selector": selector}} for selector in selectors]
+    path, content = document("GlobalNetworkPolicy", "p", "", {"selector": "all()", "ingress": rules})
+    tell((path, content))
+    # `all()` is asked about each of the three; the other about the two that have the label.
+    assert scraped() == [3, 1, 1, 5, 0]
+
+    # One without labels of groups: only `all()` is asked.
+    tell(port(PORT.replace("0001", "0004"), "10.65.0.4/32", host=HOST))
+    assert scraped() == [4, 1, 1, 6, 0]
+
+    tell((path, None), (ports[0][0], None))
+    assert scraped() == [3, 0, 0, 6, 0]
 
 
 def test_names_are_upstreams_or_carry_our_prefix_and_each_is_explained(running: Running) -> None:

@@ -32,7 +32,7 @@ from calico_openstack.felix.calc.active_policies import ActivePolicies, ListedPr
 from calico_openstack.felix.calc.endpoint_tiers import EndpointTiers
 from calico_openstack.felix.calc.inherited_labels import InheritedLabels
 from calico_openstack.felix.calc.interface_owners import InterfaceOwners
-from calico_openstack.felix.calc.label_index import Labels
+from calico_openstack.felix.calc.label_index import IndexFigures, Labels
 from calico_openstack.felix.calc.referenced_sets import Definitions, ReferencedSets, resolve
 from calico_openstack.felix.calc.sequencer import Sequencer, Told
 from calico_openstack.felix.calc.set_members import Contribution, SetMembers
@@ -92,6 +92,10 @@ class Graph:
         self._pools_told.collect(changes.pools, changes.pools_removed)
         self._hosts_told.collect(changes.hosts, changes.hosts_removed)
         return changes
+
+    def index_figures(self) -> IndexFigures:
+        """How much work the sets' members were."""
+        return self._members.index.figures()
 
     def reasons(self) -> dict[EndpointKey, str]:
         """Why local endpoints that the datastore has are not programmed."""

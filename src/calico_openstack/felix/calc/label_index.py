@@ -46,6 +46,19 @@ class Hook(NamedTuple):
     terms: tuple[Term, ...]
 
 
+class IndexFigures(NamedTuple):
+    """`hung` selectors are asked about items with one of their terms only, `unhung` ones about every item.
+
+    `met` and `asked_in_vain` count the questions so far, by their answer.
+    """
+
+    items: int
+    hung: int
+    unhung: int
+    met: int
+    asked_in_vain: int
+
+
 @dataclass(slots=True)
 class _Entry:
     selector: Selector
@@ -67,6 +80,12 @@ class LabelIndex(Generic[I, S]):
         self._unhung: set[S] = set()
         self._matched: dict[I, set[S]] = {}
         self._members: dict[S, set[I]] = {}
+        self._met = 0
+        self._asked_in_vain = 0
+
+    def figures(self) -> IndexFigures:
+        hung = len(self._entries) - len(self._unhung)
+        return IndexFigures(len(self._labels), hung, len(self._unhung), self._met, self._asked_in_vain)
 
     def matched(self, item: I) -> Iterable[S]:
         """The selectors that match the item now."""
@@ -113,6 +132,8 @@ class LabelIndex(Generic[I, S]):
             candidates |= self._items_by_term.get(term, set())
         was = set(self._members.get(selector_id, ()))
         now = {item for item in candidates if selector.matches(self._labels[item])}
+        self._met += len(now)
+        self._asked_in_vain += len(candidates) - len(now)
         for item in was - now:
             self._stop(selector_id, item)
         for item in now - was:
@@ -136,7 +157,9 @@ class LabelIndex(Generic[I, S]):
     def _asked(self, selector_id: S, labels: Labels) -> bool:
         entry = self._entries[selector_id]
         if entry.selector.matches(labels):
+            self._met += 1
             return True
+        self._asked_in_vain += 1
         entry.misses += 1
         if entry.hook is not None and entry.misses > entry.patience:
             self._hang(selector_id, entry.selector, patience=entry.patience * 2)

@@ -63,7 +63,7 @@ class SetMembers:
     """The sets that someone refers to, and their members."""
 
     def __init__(self) -> None:
-        self._index: LabelIndex[Item, SetId] = LabelIndex(self._started, self._stopped)
+        self.index: LabelIndex[Item, SetId] = LabelIndex(self._started, self._stopped)
         self._sets: dict[SetId, _Set] = {}
         self._items: dict[Item, Contribution] = {}
         self._dirty: set[SetId] = set()
@@ -71,19 +71,19 @@ class SetMembers:
     def define(self, set_id: SetId, definition: SetDefinition) -> None:
         if set_id not in self._sets:
             self._sets[set_id] = _Set(definition)
-            self._index.add_selector(set_id, definition.selector)
+            self.index.add_selector(set_id, definition.selector)
 
     def forget(self, set_id: SetId) -> None:
-        self._index.remove_selector(set_id)
+        self.index.remove_selector(set_id)
         self._sets.pop(set_id, None)
         self._dirty.discard(set_id)
 
     def set_labels(self, item: Item, labels: Labels | None) -> None:
         """The item's effective labels; None when it is gone."""
         if labels is None:
-            self._index.remove_item(item)
+            self.index.remove_item(item)
         else:
-            self._index.set_item(item, labels)
+            self.index.set_item(item, labels)
 
     def set_contribution(self, item: Item, contribution: Contribution | None) -> None:
         before = self._items.get(item, _NOTHING)
@@ -94,7 +94,7 @@ class SetMembers:
             self._items[item] = contribution
         if before == after:
             return
-        for set_id in self._index.matched(item):
+        for set_id in self.index.matched(item):
             definition = self._sets[set_id].definition
             was, now = before.members(definition), after.members(definition)
             self._count(set_id, now - was, 1)
