@@ -60,6 +60,7 @@ class Felix:
         self._freeze: str | None = None
         self._wake_at: float | None = None
         self._rp_filter = Sysctls().read("ipv4/conf/default/rp_filter") or "1"
+        self._has_ipv6 = Sysctls().read("ipv6/conf/all/forwarding") is not None
         self._reporter: EndpointReporter | None = None
         now = time.monotonic()
         self._running = Running(settings, health, self._store, started=now, last_step=now)
@@ -129,10 +130,15 @@ class Felix:
             await self._sleep(dataplane.events.filenos(), resyncs.wake_at())
 
     async def _wait_until_ready(self) -> None:
+        if not self._has_ipv6:
+            log.warning("ipv6.off", reason="the kernel has no IPv6 (ipv6.disable=1): only IPv4 is programmed")
         while not self._in_sync.is_set() or self._frozen():
             self._health.beat(_PART, self._freeze or "waits for etcd")
+            # Told to wait, it does what it should, as upstream sees it.
+            self._health.set_ready(_PART, self._freeze is not None)
             self._wake.clear()
             await self._wait(HEARTBEAT)
+        self._health.set_ready(_PART, False)
         self._health.signal("datastore-ready")
 
     def _frozen(self) -> bool:
@@ -232,7 +238,7 @@ class Felix:
         return time.monotonic() - self._running.last_step < _watchdog(self.settings)
 
     def _dataplane_settings(self) -> DataplaneSettings:
-        return dataplane_settings(self.settings, self._rp_filter)
+        return dataplane_settings(self.settings, self._rp_filter, self._has_ipv6)
 
 
 def _step(dataplane: Dataplane, settings: DataplaneSettings, changes: Changes, due: set[str]) -> tuple[Report, float]:

@@ -113,7 +113,7 @@ def _compare(settings: DataplaneSettings, changes: Changes, connection: NetlinkS
     taps.update(changes)
     clock = _Clock()
     routes = Routes(connection, is_tap_index, taps.has_claims, clock)
-    routes.use(settings.host.protocol, settings.remove_external_routes)
+    routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
     routes.read()
     clock.now += GRACE
     found_routes = routes.read()
@@ -167,7 +167,7 @@ net/ipv6/addrconf.c)."""
 def _sysctls(settings: DataplaneSettings, taps: Taps) -> tuple[SysctlDifference, ...]:
     """The writes. A file that is missing and not required is none, and neither is one that an earlier write sets."""
     read = Sysctls().read
-    wanted = list(global_sysctls(settings.host.ipv6, settings.forwarding))
+    wanted = list(global_sysctls(settings.host.ipv6, settings.host.forwarding))
     for programmed in taps.programmed.values():
         wanted += programmed.wants.sysctls
     found: list[SysctlDifference] = []

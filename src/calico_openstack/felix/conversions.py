@@ -58,6 +58,17 @@ def choice(*words: str) -> Callable[[str], str]:
     return convert
 
 
+def only(word: str) -> Callable[[str], str]:
+    """The one value that this Felix knows of those that upstream has."""
+
+    def convert(text: str) -> str:
+        if text.lower() != word:
+            raise ValueError(f"only {word} is known here")
+        return word
+
+    return convert
+
+
 def switch(on: str, off: str) -> Callable[[str], bool]:
     convert = choice(on.lower(), off.lower())
     return lambda text: convert(text) == on.lower()

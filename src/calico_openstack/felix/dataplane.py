@@ -56,7 +56,6 @@ TARGETS = ("nft", "routes", "neighbours", "sysctls", "flows", "shaping", "upstre
 class DataplaneSettings:
     ruleset: RulesetSettings = field(default_factory=RulesetSettings)
     host: HostRules = field(default_factory=HostRules)
-    forwarding: bool = True
     remove_external_routes: bool = True
     remove_upstream_rules: bool = True
 
@@ -90,7 +89,7 @@ class Dataplane:
         self.firewall = self._firewall = Firewall(settings.ruleset, self._wanted, kernel.tables)
         self.taps = self._taps = Taps(settings.host, self._tap)
         self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
-        self._routes.use(settings.host.protocol, settings.remove_external_routes)
+        self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
         self._route_keeper = Reconciler[RouteKey, Route](self._routes)
         self._neighbour_keeper = Reconciler[NeighbourKey, str](Neighbours(self._connection, self._is_tap))
         self._sysctls = kernel.sysctls
@@ -129,7 +128,7 @@ class Dataplane:
             self._firewall.use(settings.ruleset)
         self.settings = settings
         self._surroundings.use(settings.ruleset.tap_prefixes)
-        self._routes.use(settings.host.protocol, settings.remove_external_routes)
+        self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
         self._owe(self._taps.use(settings.host))
         self.resync(firewall=False)
 
@@ -272,7 +271,7 @@ class Dataplane:
         return {event.address.address for event in found if event is not None}
 
     def _program_sysctls(self, dirty: set[str]) -> dict[str, str]:
-        wanted = global_sysctls(self.settings.host.ipv6, self.settings.forwarding)
+        wanted = global_sysctls(self.settings.host.ipv6, self.settings.host.forwarding)
         for reason in self._sysctls.apply(wanted):
             log.warning("sysctl.failed", reason=reason)
         failures = {}

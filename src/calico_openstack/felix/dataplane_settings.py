@@ -11,12 +11,12 @@ from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.model.net import host_net
 
 
-def dataplane_settings(settings: FelixSettings, rp_filter: str) -> DataplaneSettings:
-    """`rp_filter` is the host's default for new interfaces."""
+def dataplane_settings(settings: FelixSettings, rp_filter: str, has_ipv6: bool = True) -> DataplaneSettings:
+    """`rp_filter` is the host's default for new interfaces, `has_ipv6` whether its kernel has IPv6."""
     return DataplaneSettings(
         ruleset=ruleset_settings(settings),
         host=HostRules(
-            ipv6=settings.ipv6_support,
+            ipv6=settings.ipv6_support and has_ipv6,
             metric4=settings.ipv4_normal_route_priority,
             metric6=settings.ipv6_normal_route_priority,
             protocol=settings.device_route_protocol,
@@ -24,9 +24,11 @@ def dataplane_settings(settings: FelixSettings, rp_filter: str) -> DataplaneSett
             source6=settings.device_route_source_address_ipv6,
             program_routes=not settings.route_sync_disabled,
             rp_filter=rp_filter,
+            localnet=_needs_localnet(settings),
+            forwarding=settings.ip_forwarding,
         ),
-        forwarding=settings.ip_forwarding,
         remove_external_routes=settings.remove_external_routes,
+        remove_upstream_rules=settings.remove_upstream_rules,
     )
 
 
@@ -59,6 +61,12 @@ def _log_rate(settings: FelixSettings) -> LogRate | None:
     return LogRate(
         lines, cast("Literal['second', 'minute', 'hour', 'day']", unit), settings.log_action_rate_limit_burst
     )
+
+
+def _needs_localnet(settings: FelixSettings) -> bool:
+    """Whether guests' packets are translated to a loopback address of the host."""
+    metadata = _metadata(settings)
+    return metadata is not None and not settings.metadata_proxy_enabled and metadata.address.packed[0] == 127
 
 
 def _metadata(settings: FelixSettings) -> Service | None:

@@ -15,7 +15,7 @@ from calico_openstack.daemon.run import BAD_SETTINGS, run
 from calico_openstack.daemon.settings import SettingsError
 from calico_openstack.felix.agent import Felix
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
-from calico_openstack.felix.settings_sources import environment_source, file_source
+from calico_openstack.felix.settings_sources import client_source, environment_source, file_source
 
 DEFAULT_FILE = "/etc/calico/felix.cfg"
 
@@ -42,6 +42,7 @@ def local_settings(config_file: str, explicit: bool) -> tuple[FelixSettings, lis
     local = [environment_source(os.environ)]
     if explicit or Path(config_file).exists():
         local.append(file_source(config_file))
+    local.append(client_source(os.environ))
     resolved = resolve(socket.gethostname().lower(), local)
     return resolved.settings, local
 

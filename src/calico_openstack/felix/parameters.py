@@ -11,13 +11,13 @@ from __future__ import annotations
 LOCAL = frozenset(
     """
     DatastoreType FelixHostname EtcdAddr EtcdScheme EtcdEndpoints EtcdCaFile EtcdCertFile EtcdKeyFile EtcdUsername
-    EtcdPassword TyphaAddr TyphaK8sServiceName TyphaK8sNamespace TyphaReadTimeout TyphaWriteTimeout TyphaKeyFile
-    TyphaCertFile TyphaCAFile TyphaCN TyphaURISAN DebugBPFCgroupV2 DebugCPUProfilePath DebugPanicAfter
-    DebugSimulateDataRace MetadataProxyEnabled FloatingIPOutboundSNAT DebugSocketPath
+    EtcdPassword EtcdDiscoverySrv TyphaAddr TyphaK8sServiceName TyphaK8sNamespace TyphaReadTimeout TyphaWriteTimeout
+    TyphaKeyFile TyphaCertFile TyphaCAFile TyphaCN TyphaURISAN DebugBPFCgroupV2 DebugCPUProfilePath DebugPanicAfter
+    DebugSimulateDataRace MetadataProxyEnabled FloatingIPOutboundSNAT DebugSocketPath RemoveUpstreamRules
     """.split()  # noqa: SIM905 - two hundred quoted names are no easier to read
 )
-"""Only from file and environment. EtcdUsername, EtcdPassword, MetadataProxyEnabled, FloatingIPOutboundSNAT and
-DebugSocketPath are ours."""
+"""Only from file and environment. EtcdUsername, EtcdPassword, MetadataProxyEnabled, FloatingIPOutboundSNAT,
+DebugSocketPath and RemoveUpstreamRules are ours."""
 
 SHARED = frozenset(
     """

@@ -26,6 +26,7 @@ class FelixSettings:
     """Upstream's parameters by upstream's names in snake case. Times are in seconds; None means "no such thing"."""
 
     felix_hostname: str
+    datastore_type: str = "etcdv3"
     etcd_endpoints: tuple[str, ...] = ()
     etcd_addr: str = "127.0.0.1:2379"
     etcd_scheme: str = "http"
@@ -47,6 +48,7 @@ class FelixSettings:
     ipv4_normal_route_priority: int = 1024
     ipv6_normal_route_priority: int = 1024
     remove_external_routes: bool = True
+    remove_upstream_rules: bool = True
     route_sync_disabled: bool = False
     route_refresh_interval: float = 90.0
     interface_refresh_interval: float = 90.0
@@ -100,6 +102,9 @@ class FelixSettings:
         )
 
 
+GUESTS = "tap"
+"""How Nova's interfaces begin (nova.network.model, NIC_NAME_LEN; neutron_lib.constants.TAP_DEVICE_PREFIX)."""
+
 _PRIORITY = to.integer(1, 2147483646)
 _PORT = to.integer(1, 65535)
 _FORWARDED = to.switch("Enabled", "Disabled")
@@ -114,6 +119,7 @@ class _Typed(NamedTuple):
 
 TYPED: dict[str, _Typed] = {
     "FelixHostname": _Typed("felix_hostname", to.hostname),
+    "DatastoreType": _Typed("datastore_type", to.only("etcdv3")),
     "EtcdEndpoints": _Typed("etcd_endpoints", to.words, ()),
     "EtcdAddr": _Typed("etcd_addr", to.text),
     "EtcdScheme": _Typed("etcd_scheme", to.choice("http", "https")),
@@ -136,6 +142,7 @@ TYPED: dict[str, _Typed] = {
     "IPv4NormalRoutePriority": _Typed("ipv4_normal_route_priority", _PRIORITY),
     "IPv6NormalRoutePriority": _Typed("ipv6_normal_route_priority", _PRIORITY),
     "RemoveExternalRoutes": _Typed("remove_external_routes", to.boolean),
+    "RemoveUpstreamRules": _Typed("remove_upstream_rules", to.boolean),
     "RouteSyncDisabled": _Typed("route_sync_disabled", to.boolean),
     "RouteRefreshInterval": _Typed("route_refresh_interval", to.seconds, 0.0),
     "InterfaceRefreshInterval": _Typed("interface_refresh_interval", to.seconds, 0.0),
@@ -181,7 +188,9 @@ TYPED: dict[str, _Typed] = {
 }
 """The parameters that have an effect. All other known ones are accepted without one."""
 
-VITAL = frozenset({"FelixHostname", "EtcdEndpoints", "EtcdAddr", "EtcdScheme", "OpenstackRegion", "InterfacePrefix"})
+VITAL = frozenset(
+    ("DatastoreType", "FelixHostname", "EtcdEndpoints", "EtcdAddr", "EtcdScheme", "OpenstackRegion", "InterfacePrefix")
+)
 
 
 class Source(NamedTuple):
@@ -224,6 +233,12 @@ def resolve(hostname: str, sources: Iterable[Source]) -> Resolved:
                         raise SettingsError(sentence) from error
                     problems.append(f"{sentence}; ignored")
     settings = replace(FelixSettings(hostname), **chosen)
+    if not any(GUESTS.startswith(prefix) for prefix in settings.interface_prefix):
+        prefixes = ",".join(settings.interface_prefix)
+        problems.append(
+            f"{origins['InterfacePrefix']}: InterfacePrefix = {prefixes}: interfaces of OpenStack's guests begin with "
+            f"{GUESTS}, and none of them will be programmed; set it to {prefixes},{GUESTS}"
+        )
     return Resolved(settings, problems, sorted(ignored), origins)
 
 

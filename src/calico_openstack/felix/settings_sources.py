@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,18 +15,32 @@ ENVIRONMENT_PREFIX = "FELIX_"
 
 
 def file_source(path: str | Path) -> Source:
-    """`name = value` lines; sections and unknown names are ignored, as upstream does. SettingsError if unreadable."""
+    """`name = value` or `name: value` lines; sections and unknown names are ignored, as upstream does.
+
+    A comment may follow a value after white space; quotes around a value are not part of it. SettingsError if the file
+    is unreadable.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}; give the right --config-file") from error
     values: dict[str, str] = {}
     for line in text.splitlines():
-        name, separator, value = line.strip().partition("=")
-        known = parameter(name.strip())
-        if separator and known is not None and line.strip()[0] not in "#;[":
-            values[known] = value.strip()
+        found = _LINE.fullmatch(line.strip())
+        known = parameter(found["name"]) if found else None
+        if found and known is not None:
+            values[known] = _unquoted(found["value"])
     return Source(str(path), values, local=True)
+
+
+_LINE = re.compile(r"(?P<name>[^#;\[=:][^=:]*?)\s*[=:]\s*(?P<value>.*)")
+_QUOTED = re.compile(r"""(["'`])(?P<value>.*)\1\s*([#;].*)?""")
+_COMMENT = re.compile(r"(^|\s)[#;].*")
+
+
+def _unquoted(text: str) -> str:
+    quoted = _QUOTED.fullmatch(text)
+    return quoted["value"] if quoted else _COMMENT.sub("", text).strip()
 
 
 def environment_source(environment: Mapping[str, str]) -> Source:
@@ -37,6 +52,31 @@ def environment_source(environment: Mapping[str, str]) -> Source:
             if known is not None:
                 values[known] = value
     return Source("environment", values, local=True)
+
+
+_CLIENT_PREFIXES = ("CALICO_", "")
+_CLIENT_NAMES = {
+    "DATASTORE_TYPE": "DatastoreType",
+    "ETCD_ENDPOINTS": "EtcdEndpoints",
+    "ETCD_USERNAME": "EtcdUsername",
+    "ETCD_PASSWORD": "EtcdPassword",
+    "ETCD_CA_CERT_FILE": "EtcdCaFile",
+    "ETCD_CERT_FILE": "EtcdCertFile",
+    "ETCD_KEY_FILE": "EtcdKeyFile",
+    "ETCD_DISCOVERY_SRV": "EtcdDiscoverySrv",
+}
+
+
+def client_source(environment: Mapping[str, str]) -> Source:
+    """`CALICO_ETCD_ENDPOINTS` and so on, or without `CALICO_`: what all clients of upstream's read, weaker than what is
+    said to Felix alone (libcalico-go/lib/apiconfig; felix/config, DatastoreConfig)."""
+    values = {}
+    for prefix in reversed(_CLIENT_PREFIXES):
+        for name, known in _CLIENT_NAMES.items():
+            value = environment.get(prefix + name, "")
+            if value:
+                values[known] = value
+    return Source("environment of Calico's clients", values, local=True)
 
 
 def datastore_sources(

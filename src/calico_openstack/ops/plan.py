@@ -63,8 +63,10 @@ def command(text: bool, config_file: str) -> None:
         settings, local = local_settings(config_file, explicit=config_file != DEFAULT_FILE)
         with connection.connected(settings.etcd) as client:
             thought = think(settings, local, client.snapshot(RESOURCES))
-        rp_filter = Sysctls().read("ipv4/conf/default/rp_filter") or "1"
-        comparison = compare(dataplane_settings(thought.settings, rp_filter), thought.changes)
+        sysctls = Sysctls()
+        rp_filter = sysctls.read("ipv4/conf/default/rp_filter") or "1"
+        has_ipv6 = sysctls.read("ipv6/conf/all/forwarding") is not None
+        comparison = compare(dataplane_settings(thought.settings, rp_filter, has_ipv6), thought.changes)
     except (connection.SettingsError, connection.EtcdError) as error:
         connection.fail(error)
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from calico_openstack.felix.wanted.host import HostRules, global_sysctls, host_wants
 from calico_openstack.felix.wanted.route_claims import RouteClaims
 from calico_openstack.felix.wanted.state import WantedEndpoint
@@ -65,3 +67,35 @@ def test_of_several_claimants_the_newest_interface_wins_and_the_next_takes_over(
     assert claims.claim(7, []) == {vip: 5}
     assert claims.claim(3, []) == {}
     assert claims.claim(5, []) == {vip: None}
+
+
+def values(rules: HostRules) -> dict[str, str]:
+    return {sysctl.path: sysctl.value for sysctl in host_wants(endpoint("10.0.0.1"), rules).sysctls}
+
+
+@pytest.mark.conformance("R13")
+def test_a_tap_gets_the_sysctls_of_a_router_and_its_proxy_delay_is_best_effort() -> None:
+    sysctls = {sysctl.path: sysctl for sysctl in host_wants(endpoint("10.0.0.1"), HostRules()).sysctls}
+
+    assert {path: sysctl.value for path, sysctl in sysctls.items()} == {
+        "ipv6/conf/tap1/accept_ra": "0",
+        "ipv4/conf/tap1/route_localnet": "1",
+        "ipv4/neigh/tap1/proxy_delay": "0",
+        "ipv4/conf/tap1/proxy_arp": "1",
+        "ipv4/conf/tap1/forwarding": "1",
+        "ipv4/conf/tap1/rp_filter": "1",
+        "ipv6/conf/tap1/forwarding": "1",
+    }
+    assert [path for path, sysctl in sysctls.items() if not sysctl.required] == [
+        "ipv6/conf/tap1/accept_ra",
+        "ipv4/neigh/tap1/proxy_delay",
+    ]
+
+
+def test_the_loopback_is_shut_again_for_a_tap_that_needs_it_no_more() -> None:
+    assert values(HostRules(localnet=False))["ipv4/conf/tap1/route_localnet"] == "0"
+
+
+def test_a_host_that_is_not_to_forward_does_not_do_so_for_taps_either() -> None:
+    assert not [path for path in values(HostRules(forwarding=False)) if path.endswith("forwarding")]
+    assert global_sysctls(ipv6=True, forwarding=False) == global_sysctls(ipv6=False, forwarding=False)

@@ -10,7 +10,7 @@ from calico_openstack.felix.dataplane_settings import dataplane_settings, rulese
 from calico_openstack.felix.parameters import LOCAL, SHARED, parameter, parameter_of_field
 from calico_openstack.felix.ruleset.settings import LogRate
 from calico_openstack.felix.settings import TYPED, FelixSettings, Source, resolve
-from calico_openstack.felix.settings_sources import datastore_sources, environment_source, file_source
+from calico_openstack.felix.settings_sources import client_source, datastore_sources, environment_source, file_source
 from calico_openstack.model.cluster import FelixConfiguration
 from calico_openstack.model.net import host_net
 from calico_openstack.model.selector import parse
@@ -146,7 +146,7 @@ def test_the_firewall_gets_its_share() -> None:
     assert (ruleset.endpoint_to_host, ruleset.deny) == ("return", "reject")
     assert str(ruleset.metadata) == "Service(address=Net(version=4, value=2130706433, length=32), port=8775)"
     assert ruleset_settings(settings(MetadataAddr="metadata.example")).metadata is None
-    assert dataplane_settings(settings(IPForwarding="Disabled"), "1").forwarding is False
+    assert dataplane_settings(settings(IPForwarding="Disabled"), "1").host.forwarding is False
 
 
 def test_the_firewall_learns_how_to_translate_and_how_often_to_log() -> None:
@@ -191,3 +191,73 @@ def test_what_is_no_range_rate_or_name_is_reported(name: str, text: str) -> None
     assert found.settings == FelixSettings("host")
     assert len(found.problems) == 1
     assert name in found.problems[0]
+
+
+def test_a_file_may_have_comments_quotes_and_colons(tmp_path: Path) -> None:
+    file = tmp_path / "felix.cfg"
+    file.write_text(
+        "; a comment\n[global]\nHealthPort: 1111 # why\nLogPrefix = 'a # b' ; really\n"
+        'EtcdPassword = ab#c;d\nEtcdUsername = "u"\nnonsense\n= nothing\nMetadataAddr = # none\n'
+    )
+
+    found = resolve("host", [file_source(file)]).settings
+
+    assert (found.health_port, found.log_prefix) == (1111, "a # b")
+    assert (found.etcd_username, found.etcd_password) == ("u", "ab#c;d")
+    assert found.metadata_addr == "127.0.0.1"
+
+
+def test_what_all_clients_read_is_weaker_than_what_is_said_to_felix(tmp_path: Path) -> None:
+    environment = {
+        "ETCD_ENDPOINTS": "http://weakest:2379",
+        "CALICO_ETCD_ENDPOINTS": "http://weak:2379",
+        "ETCD_USERNAME": "u",
+        "CALICO_ETCD_CA_CERT_FILE": "/ca.pem",
+        "ETCD_DISCOVERY_SRV": "example.org",
+        "FELIX_ETCDUSERNAME": "strong",
+    }
+    file = tmp_path / "felix.cfg"
+    file.write_text("EtcdCaFile = /file.pem\n")
+
+    local = [environment_source(environment), file_source(file), client_source(environment)]
+    found = resolve("host", local)
+
+    assert found.settings.etcd.endpoints == ("http://weak:2379",)
+    assert (found.settings.etcd_username, found.settings.etcd_ca_file) == ("strong", "/file.pem")
+    assert found.origins["EtcdEndpoints"] == "environment of Calico's clients"
+    assert found.without_effect == ["EtcdDiscoverySrv"]
+
+
+def test_another_kind_of_datastore_does_not_start() -> None:
+    with pytest.raises(SettingsError, match="DatastoreType = 'kubernetes': only etcdv3 is known here"):
+        resolve("host", [client_source({"DATASTORE_TYPE": "kubernetes"})])
+
+    assert resolve("host", [client_source({"DATASTORE_TYPE": "etcdv3"})]).problems == []
+
+
+def test_a_prefix_that_no_guest_s_interface_has_is_named_with_the_cure() -> None:
+    (stored,) = datastore_sources([configuration("default", interfacePrefix="cali,eth")], "host", {})
+
+    (problem,) = resolve("host", [stored]).problems
+
+    assert "FelixConfiguration default: InterfacePrefix = cali,eth" in problem
+    assert problem.endswith("set it to cali,eth,tap")
+    for good in ("tap", "cali,tap", "ta", "t"):
+        assert resolve("host", [Source("test", {"InterfacePrefix": good}, local=True)]).problems == []
+
+
+def test_taps_reach_the_loopback_only_where_metadata_is_translated_to_it() -> None:
+    assert dataplane_settings(settings(), "1").host.localnet
+    for values in (
+        {"MetadataAddr": "none"},
+        {"MetadataPort": "none"},
+        {"MetadataAddr": "192.0.2.1"},
+        {"MetadataProxyEnabled": "true"},
+    ):
+        assert not dataplane_settings(settings(**values), "1").host.localnet
+
+
+def test_without_ipv6_in_the_kernel_there_is_none_whatever_settings_say() -> None:
+    assert dataplane_settings(settings(), "1").host.ipv6
+    assert not dataplane_settings(settings(), "1", has_ipv6=False).host.ipv6
+    assert not dataplane_settings(settings(Ipv6Support="false"), "1").host.ipv6

@@ -64,11 +64,13 @@ class Routes:
         self._clock = clock
         self._protocol = 3
         self._remove_external = True
+        self._synced = True
         self._strangers: dict[RouteKey, float] = {}
 
-    def use(self, protocol: int, remove_external: bool) -> None:
-        """[DeviceRouteProtocol], [RemoveExternalRoutes]."""
+    def use(self, protocol: int, remove_external: bool, synced: bool = True) -> None:
+        """[DeviceRouteProtocol], [RemoveExternalRoutes], [not RouteSyncDisabled]: if not, no route is ours."""
         self._protocol = protocol
+        self._synced = synced
         self._remove_external = remove_external
 
     def read(self) -> Mapping[RouteKey, Route]:
@@ -113,7 +115,8 @@ class Routes:
     def is_candidate(self, route: Route) -> bool:
         """Whether the route is one that this target looks after."""
         return (
-            route.table == TABLE_MAIN
+            self._synced
+            and route.table == TABLE_MAIN
             and route.kind == UNICAST
             and route.ifindex != 0
             and route.destination != _LINK_LOCAL

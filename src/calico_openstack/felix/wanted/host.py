@@ -24,7 +24,8 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
 
     `ipv6` [Ipv6Support]; `metric4`, `metric6` [IPv4NormalRoutePriority, IPv6NormalRoutePriority]; `protocol`
     [DeviceRouteProtocol]; `source4`, `source6` [DeviceRouteSourceAddress(IPv6)]; `program_routes` [not
-    RouteSyncDisabled]; `rp_filter` is the host's `net.ipv4.conf.default.rp_filter`.
+    RouteSyncDisabled]; `rp_filter` is the host's `net.ipv4.conf.default.rp_filter`; `localnet`: guests' packets are
+    translated to 127.0.0.0/8 [MetadataAddr]; `forwarding` [IPForwarding]: Felix says that this host forwards.
     """
 
     ipv6: bool = True
@@ -35,6 +36,8 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
     source6: Net | None = None
     program_routes: bool = True
     rp_filter: str = "1"
+    localnet: bool = True
+    forwarding: bool = True
 
     def metric(self, version: int) -> int:
         return self.metric4 if version == 4 else self.metric6
@@ -84,15 +87,17 @@ def tap_sysctls(interface: str, rules: HostRules, may_spoof: bool = False) -> tu
     wanted = [
         # A guest must not configure the host. The file is missing if the kernel has no IPv6.
         Sysctl(f"ipv6/conf/{interface}/accept_ra", "0", required=False),
-        # The metadata service may be translated to 127.0.0.1.
-        Sysctl(f"{ipv4}/route_localnet", "1"),
+        # Without need, a guest could address what listens on the host's loopback only.
+        Sysctl(f"{ipv4}/route_localnet", "1" if rules.localnet else "0"),
         Sysctl(f"ipv4/neigh/{interface}/proxy_delay", "0", required=False),
         Sysctl(f"{ipv4}/proxy_arp", "1"),
-        Sysctl(f"{ipv4}/forwarding", "1"),
         Sysctl(f"{ipv4}/rp_filter", "0" if may_spoof else rules.rp_filter),
     ]
-    if rules.ipv6:
-        wanted.append(Sysctl(f"ipv6/conf/{interface}/forwarding", "1"))
+    if rules.forwarding:
+        # IPv4 forwards what comes in by an interface that says so, whatever the others say.
+        wanted.append(Sysctl(f"{ipv4}/forwarding", "1"))
+        if rules.ipv6:
+            wanted.append(Sysctl(f"ipv6/conf/{interface}/forwarding", "1"))
     return tuple(wanted)
 
 
