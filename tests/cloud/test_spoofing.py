@@ -82,6 +82,7 @@ MAKE = {4: ipv4_echo, 6: ipv6_echo}
 FOREIGN = {4: "10.65.0.253", 6: "2001:db8:65::dead"}
 
 
+@pytest.mark.conformance("A1")
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("same_host", [True, False])
 def test_only_packets_from_the_guests_own_address_and_mac_arrive(

@@ -110,6 +110,7 @@ def test_a_busy_consumer_gets_the_latest_value_once_in_order_of_revision(client:
     assert {event.key: event.value for event in events}[root + "often"] == b"49"
 
 
+@pytest.mark.conformance("D3")
 def test_after_lost_history_only_the_differences_come(
     client: Any, root: str, follow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -327,6 +327,7 @@ def test_a_frozen_server_makes_mirrors_unhealthy_in_about_15_seconds_and_both_re
     assert noticed < 20
 
 
+@pytest.mark.conformance("D3")
 @pytest.mark.parametrize("mirror_kind", ["blocking", "asyncio"])
 def test_a_mirror_delivers_the_differences_after_an_outage_in_which_history_was_compacted(
     server: EtcdServer, writer: Any, mirror_kind: str, loop: Any

@@ -109,6 +109,7 @@ def running(host: Host, guest: Any) -> tuple[Host, Any]:
     return host, web
 
 
+@pytest.mark.conformance("R14")
 def test_an_endpoint_gets_routes_neighbours_sysctls_and_a_firewall(running: Any) -> None:
     assert routes() == WANTED
     assert routes(6) == {"2001:db8:a41::c"}
@@ -255,6 +256,7 @@ def test_a_flushed_firewall_comes_back(running: Any) -> None:
     assert "firewall.failed" not in host.lines()
 
 
+@pytest.mark.conformance("R14")
 def test_a_neighbour_injected_by_dnsmasq_becomes_permanent_again(running: Any) -> None:
     ip("neigh", "replace", "10.65.0.12", "lladdr", MAC, "dev", TAP, "nud", "reachable")
 

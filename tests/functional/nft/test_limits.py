@@ -77,6 +77,7 @@ def delivered(sender: Guest, receiver: Guest, address: str) -> int:
         return int(counting.stdout.readline())
 
 
+@pytest.mark.conformance("Q3")
 @pytest.mark.parametrize(("direction", "version"), [("ingress", 4), ("egress", 6)])
 def test_packets_pass_near_the_rate_and_others_are_not_held(
     guests: tuple[Guest, Guest], felix: Felix, direction: str, version: int
@@ -136,6 +137,7 @@ def obeyed(client: "subprocess.Popen[str]", word: str) -> str:
     return client.stdout.readline().strip()
 
 
+@pytest.mark.conformance("Q4")
 @pytest.mark.parametrize("direction", ["ingress", "egress"])
 @pytest.mark.parametrize("address", [TWO4, TWO6])
 def test_one_connection_too_many_is_reset_and_closing_one_makes_room(
@@ -160,6 +162,7 @@ def test_one_connection_too_many_is_reset_and_closing_one_makes_room(
         assert obeyed(client, "open") == "connected"
 
 
+@pytest.mark.conformance("Q5")
 @pytest.mark.parametrize(("far", "near"), [(OUTSIDE4, TWO4), (OUTSIDE6, TWO6)])
 def test_what_leaves_the_cloud_is_marked_and_what_stays_is_not(
     guests: tuple[Guest, Guest], felix: Felix, outside: str, far: str, near: str
@@ -178,6 +181,7 @@ def test_what_leaves_the_cloud_is_marked_and_what_stays_is_not(
     assert heard(outside, one.space, far).dscp == 0
 
 
+@pytest.mark.conformance("N1")
 @pytest.mark.parametrize(
     ("far", "near", "own", "host"), [(OUTSIDE4, TWO4, ONE4, field.HOST4), (OUTSIDE6, TWO6, ONE6, field.HOST6)]
 )
@@ -196,6 +200,7 @@ def test_what_leaves_its_pool_has_the_hosts_address_if_the_pool_says_so(
     assert heard(outside, one.space, far).source == own
 
 
+@pytest.mark.conformance("N1")
 def test_the_settings_choose_address_ports_and_interface(guests: tuple[Guest, Guest], outside: str) -> None:
     one, two = guests
     chosen = {

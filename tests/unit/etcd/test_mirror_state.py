@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from calico_openstack.etcd.mirror_state import Batch, Listing, MirrorState, Rewound
 from calico_openstack.etcd.values import Event, KeyValue, WatchBatch
 
@@ -28,6 +30,7 @@ def test_nothing_is_handed_out_before_the_first_list_is_complete() -> None:
     assert state.take_batch() is None
 
 
+@pytest.mark.conformance("D3")
 def test_a_second_list_hands_out_only_the_differences() -> None:
     state = MirrorState()
     listed(state, 9, item("/kept", 3), item("/changed", 4), item("/gone", 5))

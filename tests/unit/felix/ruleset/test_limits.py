@@ -183,6 +183,7 @@ def test_a_code_point_is_a_number_or_a_name(given: int | str, expected: int | No
     assert code_point(None) is None
 
 
+@pytest.mark.conformance("P21")
 def test_a_log_line_says_where_the_rule_comes_from() -> None:
     origin = policy_origin("security", PolicyKey("NetworkPolicy", "openstack", "web"))
 
@@ -191,6 +192,7 @@ def test_a_log_line_says_where_the_rule_comes_from() -> None:
     assert log_prefix("[%t%k %n]", profile_origin("dev")) == "[pro dev]: "
 
 
+@pytest.mark.conformance("P21")
 def test_a_log_prefix_is_one_short_plain_line() -> None:
     odd = Origin("default", "NetworkPolicy", "openstack", 'a"b\n$c\\ä' + "x" * 300)
     prefix = log_prefix("%n", odd)

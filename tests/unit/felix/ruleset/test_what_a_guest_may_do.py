@@ -83,6 +83,7 @@ NEVER = [
 ]
 
 
+@pytest.mark.conformance("N3")
 @pytest.mark.parametrize(("what", "packet"), ALWAYS, ids=[what for what, _ in ALWAYS])
 def test_the_host_hears_this_even_when_no_policy_allows_anything(what: str, packet: walk.Packet) -> None:
     rules = ruleset(allow=False, metadata=Service(host_net("127.0.0.1"), 8775))
@@ -135,6 +136,7 @@ def test_tunnels_of_guests_need_a_setting_whatever_the_policy(setting: str, pack
     assert walk.forwarded(ruleset(**{setting: True}), packet).result == "accept"
 
 
+@pytest.mark.conformance("N3")
 def test_metadata_goes_to_the_configured_service_or_stays_for_our_proxy() -> None:
     asked = send("10.0.0.1", "169.254.169.254", 6, ports=(4000, 80))
     translated = walk.delivered(ruleset(allow=False, metadata=Service(host_net("192.0.2.9"), 8775)), asked)
@@ -185,6 +187,7 @@ def test_an_allowed_pair_may_be_a_network() -> None:
     assert walk.forwarded(rules, send("10.8.3.4", "203.0.113.1", 17, ports=(1, 2))).result == "drop"
 
 
+@pytest.mark.conformance("N2")
 def test_a_floating_ip_is_translated_and_policed_as_the_fixed_one() -> None:
     nat = Nat(host_net("10.0.0.1"), host_net("198.51.100.7"))
     rules = ruleset(endpoint(nats=(nat,)))
@@ -195,6 +198,7 @@ def test_a_floating_ip_is_translated_and_policed_as_the_fixed_one() -> None:
     assert (done.result, done.packet.network[16:20]) == ("accept", nat.internal.packed)
 
 
+@pytest.mark.conformance("N2")
 def test_a_guest_reaches_itself_through_its_floating_ip() -> None:
     nat = Nat(host_net("10.0.0.1"), host_net("198.51.100.7"))
     done = walk.forwarded(
