@@ -114,6 +114,7 @@ class Dataplane:
         """Read back at the next step: the firewall; links, routes, neighbours and sysctls."""
         if firewall:
             self._firewall.drifted()
+            self._surroundings.drifted()
         if host:
             self._listed = False
             self._hosts_drifted()

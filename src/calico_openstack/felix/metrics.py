@@ -111,6 +111,8 @@ def _dataplane(running: Running, dataplane: Dataplane, now: float) -> Iterator[M
     yield _untyped("felix_nft_errors", "Transactions that nf_tables refused", tables.refusals)
     yield _untyped("felix_nft_list_calls", "Read-backs of our tables", tables.readings)
     yield _untyped("felix_nft_list_errors", "Read-backs that failed", tables.failed_readings)
+    obstacles = len(dataplane.surroundings.obstacles)
+    yield _gauge(f"{OURS}obstacles", "Chains of other software that stop guests", obstacles)
     yield from _nftables(dataplane)
     pending, oldest = {}, 0.0
     for kind, ledger in dataplane.ledgers().items():

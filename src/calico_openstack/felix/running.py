@@ -93,4 +93,6 @@ class Running:
         """All in one line, for the health table."""
         operations = " ".join(f"{name}={count}" for name, count in self.totals.items())
         up = sum(self.statuses.values())
-        return f"endpoints={len(self.programmed)} up={up} failures={failures} operations: {operations}"
+        obstacles = len(self.dataplane.surroundings.obstacles) if self.dataplane is not None else 0
+        others = f" obstacles={obstacles}" if obstacles else ""
+        return f"endpoints={len(self.programmed)} up={up} failures={failures}{others} operations: {operations}"

@@ -30,6 +30,7 @@ def snapshot(running: Running, now: float) -> Snapshot:
         pending=tuple(_pending(running, now)),
         documents=dict(running.store.complaints),
         health=running.health.table(),
+        obstacles=dataplane.surroundings.obstacles if dataplane is not None else (),
     )
 
 

@@ -1,7 +1,8 @@
 """Who else filters packets on this host: read at the start and when others change their tables, told once each.
 
-Felix writes nothing here. The old ip_tables send no events: they are read at the start and while something of the
-upstream Felix is to be removed. Lives in the apply thread; `obstacles` is replaced as a whole, for who shows it.
+Felix writes nothing here. The old ip_tables send no events: they are read at the start, at each refresh of the firewall
+and while something of the upstream Felix is to be removed. Lives in the apply thread; `obstacles` is replaced as a
+whole, for who shows it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Surroundings:
         self._others = others
         self._prefixes = tuple(prefixes)
         self._legacy: list[ForeignChain] = []
-        self._changed = True
+        self._changed = self._legacy_due = True
         self._read_at = -math.inf
         self._unread = ""
 
@@ -46,13 +47,17 @@ class Surroundings:
         """Somebody else changed tables or chains: look at the next step that is due."""
         self._changed = True
 
+    def drifted(self) -> None:
+        """Look at everything at the next step that is due."""
+        self._changed = self._legacy_due = True
+
     def step(self, now: float) -> None:
         """Look, if there is a reason. Never raises for what the kernel did: this is only for people."""
         if self._others is None or not self._changed or now < self._read_at + PAUSE:
             return
-        first, self._changed, self._read_at = self._read_at == -math.inf, False, now
+        self._changed, self._read_at = False, now
         try:
-            self.read(self._others, legacy=first)
+            self.read(self._others, legacy=self._legacy_due)
             self._unread = ""
         except OSError as error:
             if str(error) != self._unread:
@@ -65,6 +70,7 @@ class Surroundings:
         tables, chains = others.tables()
         if legacy:
             self._legacy = others.legacy_chains()
+            self._legacy_due = False
         self._judge(tables, [*chains, *self._legacy])
 
     def _judge(self, tables: list[ForeignTable], chains: list[ForeignChain]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
+from calico_openstack.felix.obstacles import Obstacle
 from calico_openstack.felix.rows import seconds, table, visible, words
 from calico_openstack.felix.settings import TYPED, FelixSettings
 from calico_openstack.felix.wanted.state import SetId, WantedEndpoint, WantedPolicy, WantedProfile, WantedRule
@@ -30,7 +31,8 @@ class Pending(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One instant. `downs`: why an endpoint is not programmed or not up; `sets`: how many members."""
+    """One instant. `downs`: why an endpoint is not programmed or not up; `sets`: how many members. `obstacles`: other
+    software that stops guests."""
 
     settings: FelixSettings
     origins: Mapping[str, str]
@@ -43,6 +45,7 @@ class Snapshot:
     pending: tuple[Pending, ...]
     documents: Mapping[str, str]
     health: str
+    obstacles: tuple[Obstacle, ...] = ()
 
 
 def endpoints(now: Snapshot) -> str:
@@ -123,6 +126,11 @@ def documents(now: Snapshot) -> str:
     return table(("DOCUMENT", "WHY"), sorted(now.documents.items()))
 
 
+def others(now: Snapshot) -> str:
+    """Other software on this host that stops what Felix lets pass, and what to do about it."""
+    return table(("WHERE", "WHY", "CURE"), ((one.where, one.why, one.cure) for one in now.obstacles))
+
+
 def health(now: Snapshot) -> str:
     """The parts of this process and the signals of its start."""
     return "".join(f"{visible(line)}\n" for line in now.health.splitlines())
@@ -148,6 +156,7 @@ TABLES: Final[dict[str, Callable[[Snapshot], str]]] = {
     "wanted": wanted,
     "pending": pending,
     "documents": documents,
+    "others": others,
     "health": health,
     "settings": settings,
 }

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from calico_openstack.felix.obstacles import Obstacle
 from calico_openstack.felix.rows import seconds, table, visible, words
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
 from calico_openstack.felix.tables import TABLES, Pending, Snapshot
@@ -53,6 +54,7 @@ def now() -> Snapshot:
         ),
         documents={"/calico/x": "selector: unexpected end"},
         health="dataplane live ready\nsignal store-in-sync 3.0s ago\n",
+        obstacles=(Obstacle("chain f of table inet mine", "its policy is drop", "let them pass"),),
     )
 
 
@@ -65,6 +67,10 @@ def test_endpoints_tell_what_is_up_and_why_others_are_not(now: Snapshot) -> None
         "tap1 up port-1 10.65.0.1/32 1",
         "- absent port-2 - 0 another endpoint owns interface tap1",
     ]
+
+
+def test_other_software_that_stops_guests_is_named_with_the_cure(now: Snapshot) -> None:
+    assert rows("others", now) == ["WHERE WHY CURE", "chain f of table inet mine its policy is drop let them pass"]
 
 
 def test_policies_have_counts_of_rules_and_of_endpoints(now: Snapshot) -> None:
