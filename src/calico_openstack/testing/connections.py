@@ -32,7 +32,7 @@ _NUMBERS = {TCP: 6, UDP: 17, SCTP: 132}
 
 
 class Try(NamedTuple):
-    """A new flow from a namespace, bound to `source`, to an address and port."""
+    """A new flow from a namespace (no name: the test's own), bound to `source`, to an address and port."""
 
     space: str
     source: str
@@ -50,7 +50,7 @@ class Listeners:
 
     def open(self, space: str, *ports: int) -> None:
         """In the named namespace; in the test's own if the name is empty."""
-        with in_namespace(f"/run/netns/{space}") if space else contextlib.nullcontext():
+        with _inside(space):
             for port in ports:
                 tcp = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
                 self._accepting.append(tcp)
@@ -92,7 +92,11 @@ class Listeners:
 
     def _look(self, flows: list[_Flow], by_token: dict[bytes, _Flow], reached: set[Try]) -> set[Try]:
         found: set[Try] = set()
-        open_streams = {flow.socket: flow for flow in flows if flow.what.protocol == TCP and flow.what not in reached}
+        open_streams = {
+            flow.socket: flow
+            for flow in flows
+            if flow.what.protocol == TCP and flow.started and not flow.refused and flow.what not in reached
+        }
         incoming = [*self._accepting, *self._receiving]
         readable, writable, _ = select.select(incoming, list(open_streams), [], 0.02)
         for one in readable:
@@ -103,20 +107,23 @@ class Listeners:
                 while True:
                     one.accept()[0].close()
         for one in writable:
-            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and open_streams[one].started:
-                found.add(open_streams[one].what)
+            flow = open_streams[one]
+            # An error is told once; after it the socket looks as if all were well.
+            flow.refused = flow.refused or one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+            if not flow.refused:
+                found.add(flow.what)
         return found
 
 
 class _Flow:
     def __init__(self, made: socket.socket, what: Try, number: int) -> None:
         self.socket, self.what = made, what
-        self.started = False
+        self.started = self.refused = False
         self.token = struct.pack("!II", os.getpid(), number) + os.urandom(4)
 
     def send(self) -> None:
         """Start the connection, or send a datagram; what the kernel refuses here has not passed."""
-        with contextlib.suppress(OSError):
+        try:
             if self.what.protocol == UDP:
                 self.socket.send(self.token)
             elif self.what.protocol == SCTP:
@@ -124,12 +131,16 @@ class _Flow:
             elif not self.started:
                 self.started = True
                 self.socket.connect((self.what.address, self.what.port))
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.refused = True
 
 
 def _socket(what: Try) -> socket.socket:
     family = socket.AF_INET6 if ":" in what.address else socket.AF_INET
     kind = {TCP: socket.SOCK_STREAM, UDP: socket.SOCK_DGRAM, SCTP: socket.SOCK_RAW}[what.protocol]
-    with in_namespace(f"/run/netns/{what.space}"):
+    with _inside(what.space):
         made = socket.socket(family, kind, _NUMBERS[what.protocol])
     try:
         made.setblocking(False)
@@ -143,6 +154,10 @@ def _socket(what: Try) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _inside(space: str) -> contextlib.AbstractContextManager[None]:
+    return in_namespace(f"/run/netns/{space}") if space else contextlib.nullcontext()
 
 
 def _tokens(receiving: socket.socket) -> Iterator[bytes]:
