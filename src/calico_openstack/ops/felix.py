@@ -1,12 +1,18 @@
-"""`calico-openstack felix show TABLE`: ask the Felix of this host what it knows, by its debug socket."""
+"""`calico-openstack felix ...`: ask the Felix of this host what it knows, by its debug socket; take its work away."""
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import click
 
+from calico_openstack.daemon.settings import SettingsError
+from calico_openstack.felix import removal
 from calico_openstack.felix.debug_socket import ask
+from calico_openstack.felix.main import DEFAULT_FILE, local_settings
 from calico_openstack.felix.settings import FelixSettings
 from calico_openstack.felix.tables import TABLES
+from calico_openstack.ops.connection import CONFIG_FILE
 
 _DEFAULT = FelixSettings.__dataclass_fields__["debug_socket_path"].default
 TROUBLE = 2
@@ -14,7 +20,7 @@ TROUBLE = 2
 
 @click.group("felix")
 def command() -> None:
-    """Look into the Felix that runs on this host."""
+    """Look into the Felix that runs on this host, or take out of the kernel what it made."""
 
 
 @command.command("show")
@@ -47,6 +53,44 @@ def show(table: str, path: str) -> None:
     click.echo(text, nl=False)
 
 
-def _fail(reason: str) -> None:
+@command.command("remove")
+@click.option(
+    *("-c", "--config-file"), default=DEFAULT_FILE, show_default=True, envvar=CONFIG_FILE, help="Felix's settings, INI."
+)
+@click.option("--unprotected", is_flag=True, help="Also where nothing else keeps guests apart.")
+def remove(config_file: str, unprotected: bool) -> None:
+    """Take Felix's tables and limits out of this host's kernel, to go back to the upstream Felix. Needs root.
+
+    Stop calico-felix, start upstream's, wait until its rules are there, and then run this. Routes, neighbours and
+    sysctls stay: upstream takes them over.
+
+    Exit status: 0 removed, 2 not.
+    """
+    try:
+        settings, _ = local_settings(config_file, explicit=config_file != DEFAULT_FILE)
+        if settings.debug_socket_path is not None and _answers(settings.debug_socket_path):
+            _fail("a Felix runs here and would make it all again; stop it first (systemctl disable --now calico-felix)")
+        if not unprotected and not removal.upstream_filters():
+            _fail(
+                "nothing else keeps this host's guests apart: start upstream's Felix and wait for its rules, "
+                "or say --unprotected"
+            )
+        for line in removal.remove(settings.interface_prefix):
+            click.echo(f"removed {line}")
+    except (SettingsError, OSError) as error:
+        _fail(str(error))
+
+
+def _answers(path: str) -> bool:
+    try:
+        ask(path, "health")
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+    except OSError as error:
+        _fail(f"{path}: {error}")
+    return True
+
+
+def _fail(reason: str) -> NoReturn:
     click.echo(f"calico-openstack: {reason}", err=True)
     raise SystemExit(TROUBLE)

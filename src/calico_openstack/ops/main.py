@@ -20,7 +20,7 @@ VERBS: Final[dict[str, tuple[str, str, str, str]]] = {
     "felix": (
         "calico_openstack.ops.felix",
         "command",
-        "What the Felix of this host knows: endpoints, policies, failures, settings.",
+        "What the Felix of this host knows; take out of the kernel what it made.",
         "host",
     ),
     "plan": (

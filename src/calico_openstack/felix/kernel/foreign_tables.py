@@ -6,10 +6,12 @@ Also what `iptables-nft` makes: tables `ip filter` and so on, whose rules are pa
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from calico_openstack.felix.foreign import ForeignChain, ForeignRule, ForeignTable, Place
 from calico_openstack.felix.kernel import nft_decode as decode
+from calico_openstack.felix.kernel.barred import TABLE as ENDED
+from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
 from calico_openstack.netlink import nftables as nft
 from calico_openstack.netlink.socket import NetlinkSocket
 from calico_openstack.netlink.wire import Message, attribute_list, attributes, read_be32, read_be64, read_text, text
@@ -26,22 +28,28 @@ _STRUCTURE = frozenset(
 )
 
 
+OURS = frozenset(ForeignTable(*table) for table in (INET, ARP, BOOT, ENDED))
+
+
 def is_ours(table: ForeignTable) -> bool:
-    """`inet calico`, `inet calico-...`, `arp calico`."""
-    return table == ("arp", "calico") or (
-        table.family == "inet" and (table.name == "calico" or table.name.startswith("calico-"))
-    )
+    return table in OURS
+
+
+def our_tables(connection: NetlinkSocket) -> list[ForeignTable]:
+    """Those of ours that are there."""
+    return [table for table in _tables(connection) if is_ours(table)]
 
 
 def foreign_tables(connection: NetlinkSocket) -> list[ForeignTable]:
     """All tables but ours."""
-    found = []
+    return [table for table in _tables(connection) if not is_ours(table)]
+
+
+def _tables(connection: NetlinkSocket) -> Iterator[ForeignTable]:
     for answer in connection.dump(nft.message(nft.GET_TABLE, "", b"")):
         family = FAMILIES.get(answer.body[0], "")
-        table = ForeignTable(family, read_text(attributes(answer.body, decode.GENMSG)[1]))
-        if family in nft.FAMILIES and not is_ours(table):
-            found.append(table)
-    return found
+        if family in nft.FAMILIES:
+            yield ForeignTable(family, read_text(attributes(answer.body, decode.GENMSG)[1]))
 
 
 def read_chains(connection: NetlinkSocket, tables: Collection[ForeignTable]) -> list[ForeignChain]:
