@@ -17,7 +17,7 @@ from calico_openstack.model.names import parse_endpoint_name
 from calico_openstack.model.net import host_net, parse_net
 from calico_openstack.model.policy import NetworkSetKey, PolicyKey
 from calico_openstack.testing import clouds
-from calico_openstack.testing.oracle import state_of, wanted_of, without_spoofing
+from calico_openstack.testing.oracle import migrations_of, state_of, wanted_of, without_spoofing
 
 HOST = clouds.HOSTS[0]
 History = list[tuple[str, bytes | None]]
@@ -36,6 +36,8 @@ def tell(graph: Graph, path: str, stored: bytes | None) -> None:
             graph.set_endpoint(endpoint, graph_value)  # type: ignore[arg-type]
         case "Profile":
             graph.set_profile(key.name, graph_value)  # type: ignore[arg-type]
+        case "LiveMigration":
+            graph.set_migration(key.namespace, key.name, graph_value)  # type: ignore[arg-type]
         case "Tier":
             graph.set_tier(key.name, graph_value)  # type: ignore[arg-type]
         case "NetworkSet" | "GlobalNetworkSet":
@@ -70,9 +72,20 @@ flushes = st.lists(st.booleans(), min_size=1, max_size=7)
 
 @given(clouds.histories(), flushes)
 def test_the_graph_equals_a_naive_recomputation_after_any_history(history: History, flush_after: list[bool]) -> None:
-    state = without_spoofing(state_of(stored_after(history)))
+    documents = stored_after(history)
+    state = without_spoofing(state_of(documents))
 
-    assert by_graph(history, flush_after) == wanted_of(state, HOST)
+    assert by_graph(history, flush_after) == wanted_of(state, HOST, migrations_of(documents))
+
+
+@given(clouds.histories(20, st.one_of(clouds.endpoints(HOST), clouds.migrations())), flushes)
+def test_an_endpoint_has_the_role_that_the_live_migrations_of_now_give_it(
+    history: History, flush_after: list[bool]
+) -> None:
+    documents = stored_after(history)
+    state = without_spoofing(state_of(documents))
+
+    assert by_graph(history, flush_after) == wanted_of(state, HOST, migrations_of(documents))
 
 
 @given(clouds.histories(), flushes, st.integers(0, 2**16))

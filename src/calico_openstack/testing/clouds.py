@@ -217,9 +217,27 @@ def network_sets(draw: st.DrawFn) -> tuple[str, bytes]:
     return _json(kind, draw(st.sampled_from(("ns1", "ns2"))), namespace, spec, labels=draw(labels))
 
 
+@st.composite
+def migrations(draw: st.DrawFn) -> tuple[str, bytes]:
+    """As the Neutron driver writes it; or to itself, or of one side only, which nobody should."""
+    port = draw(st.sampled_from(PORTS))
+
+    def side(host: str) -> dict[str, Any]:
+        workload = f"{NAMESPACES[0]}/vm-{port[:8]}"
+        parts = {"hostname": host, "orchestratorID": "openstack", "workloadID": workload, "endpointID": port}
+        return {"workloadEndpoint": parts}
+
+    source, target = draw(st.sampled_from([(a, b) for a in HOSTS for b in HOSTS]))
+    spec = {"source": side(source), "target": side(target)}
+    spec.pop(draw(st.sampled_from(("source", "target", "", "", ""))), None)
+    key = EndpointKey(NAMESPACES[0], target, "openstack", f"vm-{port[:8]}", port)
+    return _json("LiveMigration", endpoint_name(key), NAMESPACES[0], spec, uid=f"uid-{source}")
+
+
 documents = st.one_of(
     endpoints(),
     endpoints(HOSTS[0]),
+    migrations(),
     policies(),
     security_groups(),
     security_groups(),
@@ -249,9 +267,11 @@ def rubbish(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @st.composite
-def histories(draw: st.DrawFn, most: int = 14) -> list[tuple[str, bytes | None]]:
+def histories(
+    draw: st.DrawFn, most: int = 14, of: st.SearchStrategy[tuple[str, bytes]] | None = None
+) -> list[tuple[str, bytes | None]]:
     """Puts, overwrites, deletions (also of what is not there) and some rubbish, in any order."""
-    puts = draw(st.lists(st.one_of(documents, documents, documents, rubbish()), max_size=most))
+    puts = draw(st.lists(of or st.one_of(documents, documents, documents, rubbish()), max_size=most))
     history: list[tuple[str, bytes | None]] = []
     for path, value in puts:
         history.append((path, value))

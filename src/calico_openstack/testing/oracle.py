@@ -6,19 +6,20 @@ sets; who is in a set, which policies apply and in which order is found here by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from calico_openstack.felix.calc.referenced_sets import Definitions, resolve
 from calico_openstack.felix.wanted.state import (
     Member,
     PortMember,
+    Role,
     Wanted,
     WantedEndpoint,
     WantedPolicy,
     WantedProfile,
     WantedTier,
 )
-from calico_openstack.model.endpoint import Endpoint, HostEndpoint
+from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration
 from calico_openstack.model.intake import Absent, read
 from calico_openstack.model.policy import NetworkSet, Policy, Profile, Tier
 from calico_openstack.policy.state import State
@@ -52,7 +53,13 @@ def without_spoofing(state: State) -> State:
     return State(kept, state.host_endpoints, state.policies, state.profiles, state.tiers, state.network_sets)
 
 
-def wanted_of(state: State, hostname: str) -> Wanted:
+def migrations_of(documents: Mapping[str, bytes]) -> list[LiveMigration]:
+    """The live migrations among the documents."""
+    values = (getattr(read(path, value), "value", None) for path, value in documents.items())
+    return [value for value in values if isinstance(value, LiveMigration)]
+
+
+def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] = ()) -> Wanted:
     """What that host should have."""
     local = {key: endpoint for key, endpoint in state.endpoints.items() if key.host == hostname}
     owners: dict[str, Endpoint] = {}
@@ -61,8 +68,9 @@ def wanted_of(state: State, hostname: str) -> Wanted:
         owners[local[key].interface] = local[key]
     wanted = Wanted()
     definitions: Definitions = {}
+    listed = list(migrations)
     for endpoint in owners.values():
-        wanted.endpoints[endpoint.key] = _endpoint(state, endpoint)
+        wanted.endpoints[endpoint.key] = _endpoint(state, endpoint, _role(endpoint.key, listed))
     for endpoint in local.values():
         labels = state.effective_labels(endpoint.labels, endpoint.profiles)
         for policy in state.policies.values():
@@ -93,7 +101,13 @@ def wanted_of(state: State, hostname: str) -> Wanted:
     return wanted
 
 
-def _endpoint(state: State, endpoint: Endpoint) -> WantedEndpoint:
+def _role(key: EndpointKey, migrations: list[LiveMigration]) -> Role:
+    if any(migration.target == key for migration in migrations):
+        return "target"
+    return "source" if any(migration.source == key for migration in migrations) else "none"
+
+
+def _endpoint(state: State, endpoint: Endpoint, role: Role) -> WantedEndpoint:
     by_tier: dict[str, WantedTier] = {}
     ingress = {tier.name: tier for tier in applied_tiers(state, endpoint, "ingress")}
     egress = {tier.name: tier for tier in applied_tiers(state, endpoint, "egress")}
@@ -119,4 +133,5 @@ def _endpoint(state: State, endpoint: Endpoint) -> WantedEndpoint:
         tiers=tuple(by_tier[name] for name in sequence if name in by_tier),
         profiles=endpoint.profiles,
         qos=endpoint.qos,
+        role=role,
     )

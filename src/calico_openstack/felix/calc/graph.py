@@ -11,6 +11,7 @@
     tiers ─────► EndpointTiers                    │
                      │                            │
     local endpoints ─► InterfaceOwners            │      pools, hosts (as they are)
+    live migrations ─► MigrationRoles             │
                      ▼                            ▼
                   Sequencer: compares with what was told before ──► Changes
 
@@ -33,13 +34,14 @@ from calico_openstack.felix.calc.endpoint_tiers import EndpointTiers
 from calico_openstack.felix.calc.inherited_labels import InheritedLabels
 from calico_openstack.felix.calc.interface_owners import InterfaceOwners
 from calico_openstack.felix.calc.label_index import IndexFigures, Labels
+from calico_openstack.felix.calc.migration_roles import MigrationRoles
 from calico_openstack.felix.calc.referenced_sets import Definitions, ReferencedSets, resolve
 from calico_openstack.felix.calc.sequencer import Sequencer, Told
 from calico_openstack.felix.calc.set_members import Contribution, SetMembers
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedPolicy, WantedPool, WantedProfile
 from calico_openstack.model.bgp import Node
 from calico_openstack.model.cluster import IpPool
-from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint
+from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration
 from calico_openstack.model.net import Net
 from calico_openstack.model.policy import NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Tier
 
@@ -78,6 +80,7 @@ class Graph:
         self._members = SetMembers()
         self._referenced = ReferencedSets(self._members)
         self._owners = InterfaceOwners()
+        self._roles = MigrationRoles()
         self._tiers = EndpointTiers()
         self._active = ActivePolicies(self._policies_told.mark, self._endpoints_told.mark)
         self._listed = ListedProfiles(self._profiles_told.mark)
@@ -135,6 +138,11 @@ class Graph:
         else:
             contribution = Contribution(value.addresses, value.ports)
             self._set_item(HostItem(name), contribution, value.labels, value.profiles)
+
+    def set_migration(self, namespace: str, name: str, value: LiveMigration | None) -> None:
+        for key in self._roles.set_migration((namespace, name), value):
+            if key in self._local:
+                self._endpoints_told.mark(key)
 
     def set_policy(self, key: PolicyKey, policy: Policy | None) -> None:
         self._tiers.forget()
@@ -244,4 +252,5 @@ class Graph:
             tiers=self._tiers.tiers_of(self._active.policies_of(key)),
             profiles=endpoint.profiles,
             qos=endpoint.qos,
+            role=self._roles.role(key),
         )

@@ -9,13 +9,13 @@ from __future__ import annotations
 from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.model.bgp import Node
 from calico_openstack.model.cluster import IpPool
-from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint
+from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration
 from calico_openstack.model.keys import ResourceKey
 from calico_openstack.model.names import parse_endpoint_name
 from calico_openstack.model.policy import NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Tier
 
 POLICY_KINDS = frozenset({"NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"})
-_OTHER_KINDS = "WorkloadEndpoint HostEndpoint Profile Tier NetworkSet GlobalNetworkSet IPPool Node"
+_OTHER_KINDS = "WorkloadEndpoint HostEndpoint Profile Tier NetworkSet GlobalNetworkSet IPPool Node LiveMigration"
 KINDS = POLICY_KINDS | frozenset(_OTHER_KINDS.split())
 """The kinds that the graph thinks about."""
 
@@ -36,6 +36,8 @@ def feed(graph: Graph, key: ResourceKey, value: object) -> None:
         case "NetworkSet" | "GlobalNetworkSet":
             set_key = NetworkSetKey(key.namespace, key.name)
             graph.set_network_set(set_key, value if isinstance(value, NetworkSet) else None)
+        case "LiveMigration":
+            graph.set_migration(key.namespace, key.name, value if isinstance(value, LiveMigration) else None)
         case "IPPool":
             graph.set_pool(key.name, value if isinstance(value, IpPool) else None)
         case "Node":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass, field
-from typing import NamedTuple, NewType
+from typing import Literal, NamedTuple, NewType
 
 import msgspec
 
@@ -31,6 +31,9 @@ class PortMember(NamedTuple):
 
 
 Member = Net | PortMember
+
+Role = Literal["none", "source", "target"]
+"""What an endpoint is in a live migration."""
 
 
 class WantedMatch(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -94,7 +97,7 @@ class WantedTier(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class WantedEndpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One local workload endpoint, ready to be programmed."""
+    """One local workload endpoint, ready to be programmed. `role`: its part in a live migration."""
 
     key: EndpointKey
     interface: str
@@ -106,6 +109,7 @@ class WantedEndpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     tiers: tuple[WantedTier, ...] = ()
     profiles: tuple[str, ...] = ()
     qos: QosControls | None = None
+    role: Role = "none"
 
 
 class WantedHostEndpoint(msgspec.Struct, frozen=True, gc=False, kw_only=True):
