@@ -19,7 +19,7 @@ from calico_openstack.model.endpoint import EndpointKey, Nat
 from calico_openstack.model.net import Net, parse_net
 from calico_openstack.netlink.conntrack import Ends, Tracked
 
-_TCP, _UDP, _ICMPV6 = 6, 17, 58
+_IPIP, _TCP, _UDP, _ICMPV6 = 4, 6, 17, 58
 _LINK_TYPES = {130, 131, 132, 133, 135, 136, 143}
 _METADATA = {parse_net("169.254.169.254"), parse_net("fe80::a9fe:a9fe")}
 # Never forwarded: loopback, link-local IPv6, multicast, broadcast.
@@ -38,7 +38,8 @@ class FlowJudge:
         self._suspects = suspects
         self._settings = settings
         self._host = host_addresses
-        self._nats = suspects.nats - {nat for endpoint in wanted.endpoints.values() for nat in endpoint.nats}
+        self._nats_of_now = {nat for endpoint in wanted.endpoints.values() for nat in endpoint.nats}
+        self._nats = suspects.nats - self._nats_of_now
         self._holders: dict[Net, list[WantedEndpoint]] = {}
         self._wide: list[tuple[Net, WantedEndpoint]] = []
         for endpoint in wanted.endpoints.values():
@@ -60,9 +61,18 @@ class FlowJudge:
             return True
         source, destination = flow.original.source, flow.reply.source
         senders, receivers = self._local(source), self._local(destination)
-        if not self._concerns((*senders, *receivers), source, destination) or self._allowed(flow.original, flow.reply):
+        if not self._concerns((*senders, *receivers), source, destination):
+            return False
+        if self._speaks_as_floating(flow) and not self._settings.floating_source:
+            return True
+        if self._allowed(flow.original, flow.reply):
             return False
         return flow.master is None or not self._allowed(flow.master, None)
+
+    def _speaks_as_floating(self, flow: Tracked) -> bool:
+        """Whether the sender has its floating IP as source; who reaches itself by its own always has."""
+        to_itself = flow.original.source == flow.reply.source
+        return not to_itself and Nat(flow.original.source, flow.reply.destination) in self._nats_of_now
 
     def _concerns(self, local: Iterable[WantedEndpoint], source: Net, destination: Net) -> bool:
         for endpoint in local:
@@ -82,14 +92,27 @@ class FlowJudge:
             ports = ports[0], reply.ports[0]
         packet = Flow(source, destination, original.protocol, ports, original.icmp)
         senders, receivers = self._local(source), self._local(destination)
+        # The ruleset refuses an endpoint behind an interface that is no tap.
+        if not all(self._settings.is_tap(endpoint.interface) for endpoint in (*senders, *receivers)):
+            return False
+        if senders and self._is_tunnel(packet):
+            return False
         if destination in self._host or any(net.contains(destination) for net in _NEVER_FORWARDED):
             if self._host_allows(packet):
                 return True
+            if senders and self._settings.endpoint_to_host == "drop":
+                return False
             receivers = []
         relevant = self._relevant((*senders, *receivers), packet)
         return all(allows(relevant, sender, "egress", packet) for sender in senders) and all(
             allows(relevant, receiver, "ingress", packet) for receiver in receivers
         )
+
+    def _is_tunnel(self, packet: Flow) -> bool:
+        """What the chain `from-tap` denies before it asks policy."""
+        if packet.protocol == _UDP and packet.ports is not None and packet.ports[1] == self._settings.vxlan_port:
+            return not self._settings.allow_vxlan
+        return packet.protocol == _IPIP and not self._settings.allow_ipip
 
     def _host_allows(self, packet: Flow) -> bool:
         """What every guest may ask of the host, whatever its policy (ruleset/base.py, `_to_host`)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from calico_openstack.model.net import Net
@@ -115,6 +115,11 @@ def find_flows_of(connection: NetlinkSocket, addresses: Iterable[Net]) -> list[M
         for direction in DIRECTIONS
         for message in connection.dump(find_flows(address, direction))
     ]
+
+
+def concerns(flow: Tracked, addresses: Collection[Net]) -> bool:
+    """Whether one of the addresses opened the flow, or is where it leads to."""
+    return flow.original.source in addresses or flow.reply.source in addresses
 
 
 def end_flows(connection: NetlinkSocket, flows: Sequence[Message]) -> int:

@@ -171,6 +171,19 @@ class NetlinkSocket:
                 return found
         raise NetlinkError(errno.EINTR, f"the tables kept changing during {_DUMP_TRIES} dumps")
 
+    def dump_in_parts(self, request: Request) -> Iterator[list[Message]]:
+        """As `dump`, one datagram of the kernel at a time, so that a table of any size takes little memory and can be
+        read with pauses. The socket is good for nothing else until the end. EINTR if a change interrupted the dump."""
+        sequence = self._next()
+        self._send(wire.message(request.kind, request.flags | wire.REQUEST | wire.DUMP, sequence, request.body))
+        while True:
+            found, over, interrupted = self._part(sequence)
+            if interrupted:
+                raise NetlinkError(errno.EINTR, "the table changed during the dump")
+            yield found
+            if over:
+                return
+
     def receive(self) -> list[Message]:
         """Events that are waiting, without blocking (empty when there are none). Raises Overrun when some were lost."""
         events: list[Message] = []
@@ -243,23 +256,34 @@ class NetlinkSocket:
         found: list[Message] = []
         interrupted = False
         while True:
-            for answer in self._read():
-                if answer.sequence != sequence:
+            part, over, changed = self._part(sequence)
+            found += part
+            interrupted = interrupted or changed
+            if over:
+                return found, interrupted
+
+    def _part(self, sequence: int) -> tuple[list[Message], bool, bool]:
+        """One datagram of a dump: its messages; whether it was the last; whether the kernel calls it interrupted."""
+        found: list[Message] = []
+        interrupted = False
+        for answer in self._read():
+            if answer.sequence != sequence:
+                continue
+            interrupted = interrupted or bool(answer.flags & wire.DUMP_INTERRUPTED)
+            if answer.kind == wire.DONE:
+                code = wire.read_s32(answer.body) if len(answer.body) >= 4 else 0
+                if code < 0:
+                    raise NetlinkError(-code, _detail(answer, 4))
+                return found, True, interrupted
+            if answer.kind == wire.ERROR:
+                failure = _failure(answer, 0)
+                if failure is None:
                     continue
-                interrupted = interrupted or bool(answer.flags & wire.DUMP_INTERRUPTED)
-                if answer.kind == wire.DONE:
-                    code = wire.read_s32(answer.body) if len(answer.body) >= 4 else 0
-                    if code < 0:
-                        raise NetlinkError(-code, _detail(answer, 4))
-                    return found, interrupted
-                if answer.kind == wire.ERROR:
-                    failure = _failure(answer, 0)
-                    if failure is None:
-                        continue
-                    if failure.errno == errno.EINTR:
-                        return found, True
-                    raise failure
-                found.append(answer)
+                if failure.errno == errno.EINTR:
+                    return found, True, True
+                raise failure
+            found.append(answer)
+        return found, False, interrupted
 
 
 def _failure(answer: Message, index: int) -> NetlinkError | None:

@@ -248,7 +248,7 @@ def test_flows_of_a_removed_rule_end_and_others_live_on_without_loss(stage: Stag
 def test_a_rule_more_looks_at_no_flow(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.start(UDP)
     talk = stage.talk(1, "udp", "10.0.0.2", 5002)
-    monkeypatch.setattr("calico_openstack.felix.kernel.conntrack.Conntrack.list", lambda *_: pytest.fail("listed"))
+    monkeypatch.setattr("calico_openstack.felix.kernel.conntrack.Conntrack.parts", lambda *_: pytest.fail("listed"))
 
     stage.step(policy("server", TCP, UDP))
     stage.step(Changes(members={GROUP: MemberChange(frozenset((parse_net("10.0.0.9"),)), frozenset())}))

@@ -2,7 +2,9 @@
 
 import errno
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+import msgspec
 
 from calico_openstack.felix.flow_judge import FlowJudge
 from calico_openstack.felix.flows import SLICE, Flows
@@ -12,7 +14,7 @@ from calico_openstack.felix.ruleset.objects import Operation
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.wanted.narrowing import Narrowed
 from calico_openstack.felix.wanted.state import Wanted, WantedEndpoint, WantedMatch, WantedProfile, WantedRule
-from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.endpoint import EndpointKey, Nat
 from calico_openstack.model.net import Net, parse_net
 from calico_openstack.model.policy import PortRange
 from calico_openstack.netlink import wire
@@ -71,10 +73,12 @@ class Kernel(Conntrack):
         self._ask()
         self.ended += 1
 
-    def list(self, addresses: Collection[Net]) -> list[Message]:
-        self._ask()
+    def parts(self, addresses: Collection[Net]) -> Iterator[list[Message]]:
         self.listed += 1
-        return list(self.flows)
+        for flow in list(self.flows):
+            self._ask()
+            yield [flow]
+        self._ask()
 
     def end(self, flows: Sequence[Message]) -> None:
         self._ask()
@@ -187,7 +191,8 @@ def test_what_the_kernel_refuses_is_tried_again() -> None:
 def test_flows_found_guilty_are_ended_later_if_the_kernel_refuses_now() -> None:
     state = wanted()
     kernel = Kernel(tracked(PEER, GUEST, 443))
-    flows = Flows(state, lambda: _refusing(kernel), kernel, Bars())
+    first = iter((True,))
+    flows = Flows(state, lambda: _refusing(kernel, next(first, False)), kernel, Bars())
     flows.changed(all_of(state))
     flows.judge(SETTINGS, 0.0)
     assert kernel.flows
@@ -198,9 +203,9 @@ def test_flows_found_guilty_are_ended_later_if_the_kernel_refuses_now() -> None:
     assert kernel.flows == []
 
 
-def _refusing(kernel: Kernel) -> set[Net]:
+def _refusing(kernel: Kernel, refuses: bool) -> set[Net]:
     """From here on: the listing has gone well."""
-    kernel.refuses = True
+    kernel.refuses = refuses
     return set()
 
 
@@ -224,3 +229,105 @@ def test_answers_are_barred_as_they_look_with_and_without_translation() -> None:
         (GUEST.packed, b"\x00\x50", PEER.packed, b"\x9c\x40"),
         (GUEST.packed, b"\x00\x50", floating.packed, b"\xc3\x50"),
     }
+
+
+class Slow(Kernel):
+    """One part per step."""
+
+    def __init__(self, *flows: Tracked) -> None:
+        super().__init__(*flows)
+        self.released: set[Net] = set()
+        self.clock = 0.0
+
+    def release(self, addresses: Iterable[Net]) -> None:
+        self._ask()
+        self.released |= set(addresses)
+
+    def parts(self, addresses: Collection[Net]) -> Iterator[list[Message]]:
+        for part in super().parts(addresses):
+            self.clock += SLICE
+            yield part
+
+
+MANY = [parse_net(f"10.1.0.{number}") for number in range(1, 41)]
+
+
+def test_many_released_addresses_lose_their_flows_some_per_step_and_those_that_somebody_gets_at_once() -> None:
+    kernel = Slow(*(tracked(PEER, address, 80) for address in MANY), tracked(PEER, GUEST, 80))
+    flows = Flows(wanted(80), set, kernel, Bars(), stopwatch=lambda: kernel.clock)
+
+    flows.release(set(MANY), 0.0, lambda net: net == MANY[7])
+    assert kernel.released == {MANY[7]}
+    assert len(kernel.flows) == 40
+    assert flows.wake_at() == 0.0
+    # Somebody gets one of the others meanwhile.
+    flows.release(set(), 0.0, lambda net: net == MANY[9])
+    assert kernel.released == {MANY[7], MANY[9]}
+    for _ in range(100):
+        flows.release(set(), 0.0, lambda net: False)
+
+    # The fake does not end what it is told to release by address.
+    assert [read_flow(flow) for flow in kernel.flows] == [
+        tracked(PEER, address, 80) for address in (MANY[7], MANY[9], GUEST)
+    ]
+    assert (flows.wake_at(), kernel.listed) == (None, 1)
+
+
+def test_a_listing_that_fails_half_way_is_begun_again() -> None:
+    state = wanted()
+    kernel = Slow(*(tracked(PEER, GUEST, port) for port in range(1, 6)))
+    flows = Flows(state, set, kernel, Bars(), stopwatch=lambda: kernel.clock)
+    flows.changed(all_of(state))
+    flows.judge(SETTINGS, 0.0)
+    flows.judge(SETTINGS, 0.0)
+    assert 0 < len(kernel.flows) < 5
+    kernel.refuses = True
+    flows.judge(SETTINGS, 0.0)
+    kernel.refuses = False
+
+    for _ in range(10):
+        flows.judge(SETTINGS, 1.0)
+
+    assert (kernel.flows, kernel.listed) == ([], 2)
+
+
+def test_other_settings_end_what_they_do_not_allow_any_more() -> None:
+    anything = (WantedRule(action="allow"),)
+    state = wanted()
+    state.profiles["p"] = WantedProfile(name="p", ingress=anything, egress=anything)
+
+    def ends(flow: Tracked, **settings: object) -> bool:
+        return FlowJudge(state, all_of(state), RulesetSettings(**settings), {HOST}).must_end(flow)  # type: ignore[arg-type]
+
+    to_host = tracked(GUEST, HOST, 22)
+    assert not ends(to_host, endpoint_to_host="accept")
+    assert not ends(to_host, endpoint_to_host="return")
+    assert ends(to_host, endpoint_to_host="drop")
+    vxlan = tracked(GUEST, PEER, 4789, protocol=17)
+    assert not ends(vxlan, allow_vxlan=True)
+    assert ends(vxlan)
+    assert not ends(tracked(PEER, GUEST, 4789, protocol=17))
+    tunnel = Tracked(Ends(GUEST, PEER, 4), Ends(PEER, GUEST, 4))
+    assert not ends(tunnel, allow_ipip=True)
+    assert ends(tunnel)
+    assert not ends(tracked(PEER, GUEST, 80))
+    assert ends(tracked(PEER, GUEST, 80), tap_prefixes=("cali",))
+
+
+def test_without_the_setting_no_guest_goes_on_speaking_as_its_floating_ip_but_to_itself() -> None:
+    anything = (WantedRule(action="allow"),)
+    state = wanted()
+    state.profiles["p"] = WantedProfile(name="p", ingress=anything, egress=anything)
+    (key,) = state.endpoints
+    floating = parse_net("172.24.4.33")
+    state.endpoints[key] = msgspec.structs.replace(state.endpoints[key], nats=(Nat(GUEST, floating),))
+
+    def ends(flow: Tracked, floating_source: bool) -> bool:
+        return FlowJudge(state, all_of(state), RulesetSettings(floating_source=floating_source), {HOST}).must_end(flow)
+
+    outbound = Tracked(Ends(GUEST, PEER, 6, (40000, 80)), Ends(PEER, floating, 6, (80, 40000)))
+    itself = Tracked(Ends(GUEST, floating, 6, (40000, 80)), Ends(GUEST, floating, 6, (80, 40000)))
+    assert not ends(outbound, True)
+    assert ends(outbound, False)
+    assert not ends(itself, False)
+    assert not ends(tracked(GUEST, PEER, 80), False)
