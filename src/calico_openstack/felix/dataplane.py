@@ -127,6 +127,7 @@ class Dataplane:
             return
         if settings.ruleset != self.settings.ruleset:
             self._firewall.use(settings.ruleset)
+            self._flows.everything_changed()
         self.settings = settings
         self._surroundings.use(settings.ruleset.tap_prefixes)
         self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
@@ -150,8 +151,8 @@ class Dataplane:
 
         self._withdraw(now)
         protected = self._protect(changes, now)
-        self._flows.release(self._owed_releases, now)
-        self._owed_releases = set()
+        moved = {net for net in self._owed_releases if self._taps.is_routed(net)}
+        self._flows.release(self._owed_releases, now, self._taps.is_routed)
         failures = self._program_sysctls(dirty)
         self._shape(dirty, now)
         self._want(self._neighbour_keeper, self._owed_neighbours)
@@ -160,6 +161,10 @@ class Dataplane:
             self._want(self._route_keeper, self._owed_routes)
             self._counts["routes"] += self._route_keeper.step(now).operations
             self._routes_known = True
+            # Until then the firewall, or the old route of a virtual address, may have let a packet begin a flow anew.
+            self._owed_releases = set()
+            if moved:
+                self._flows.release(moved, now)
             transactions = self._flows.transactions
             self._flows.judge(self.settings.ruleset, now)
             self._firewall.others_committed(self._flows.transactions - transactions)

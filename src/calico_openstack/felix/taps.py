@@ -84,6 +84,10 @@ class Taps:
         """Whether a local endpoint lists the address, be its interface there or not."""
         return self._listed[net] > 0
 
+    def is_routed(self, net: Net) -> bool:
+        """Whether an interface is to have a route for exactly this prefix."""
+        return self._claims.winner(net) is not None
+
     def has_claims(self, ifindex: int) -> bool:
         return self._claims.wants(ifindex)
 
