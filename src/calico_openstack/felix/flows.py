@@ -59,6 +59,8 @@ class Flows:
         self._narrowed = Narrowed()
         self._judged_for = Narrowed()
         self._parts: Iterator[list[Message]] | None = None
+        # Whether the last step got as far as judging: not if the firewall could not be brought up to date.
+        self._may_judge = False
         self._queue: deque[Message] = deque()
         self._condemned: list[tuple[Message, Tracked]] = []
         self._trouble = Retries[str]()
@@ -78,6 +80,7 @@ class Flows:
 
         Those that are to have a route, perhaps to another guest, at once; of the others, if they are many, some.
         """
+        self._may_judge = False
         self._released |= addresses
         waits = bool(self._trouble.get("release")) and "release" not in self._trouble.due(now)
         if (self._released or self._releasing) and (addresses or not waits):
@@ -94,6 +97,7 @@ class Flows:
 
     def judge(self, settings: RulesetSettings, now: float) -> None:
         """Judge what is due. To be called when the kernel's firewall has what is wanted."""
+        self._may_judge = True
         until = self._barred.wake_at()
         if until is not None and until <= now:
             self._bar(lambda: self._barred.expire(now))
@@ -109,7 +113,8 @@ class Flows:
     def wake_at(self) -> float | None:
         if self._trouble:
             return self._trouble.wake_at()
-        return 0.0 if self._narrowed or self._under_way or self._releasing else self._barred.wake_at()
+        goes_on = self._releasing or (self._under_way and self._may_judge)
+        return 0.0 if goes_on else self._barred.wake_at()
 
     @property
     def _under_way(self) -> bool:
@@ -183,6 +188,8 @@ class Flows:
         if not self._under_way:
             self._judged_for = Narrowed()
             self._judge_of_now = None
+            if self._narrowed:
+                self._begin()
 
     def _begin(self) -> None:
         """List the flows of who has become narrower: at once if these are few; else after what is being listed."""

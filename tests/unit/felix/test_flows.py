@@ -59,6 +59,8 @@ def all_of(state: Wanted) -> Narrowed:
 class Kernel(Conntrack):
     """Flows in a list, and refusals."""
 
+    released: frozenset[Net] = frozenset()
+
     def __init__(self, *flows: Tracked) -> None:
         super().__init__()
         self.flows = [message(flow) for flow in flows]
@@ -69,8 +71,9 @@ class Kernel(Conntrack):
         if self.refuses:
             raise OSError(errno.ENOBUFS, "no")
 
-    def release(self, addresses: object) -> None:
+    def release(self, addresses: Iterable[Net]) -> None:
         self._ask()
+        self.released |= set(addresses)
         self.ended += 1
 
     def parts(self, addresses: Collection[Net]) -> Iterator[list[Message]]:
@@ -236,12 +239,7 @@ class Slow(Kernel):
 
     def __init__(self, *flows: Tracked) -> None:
         super().__init__(*flows)
-        self.released: set[Net] = set()
         self.clock = 0.0
-
-    def release(self, addresses: Iterable[Net]) -> None:
-        self._ask()
-        self.released |= set(addresses)
 
     def parts(self, addresses: Collection[Net]) -> Iterator[list[Message]]:
         for part in super().parts(addresses):
@@ -331,3 +329,33 @@ def test_without_the_setting_no_guest_goes_on_speaking_as_its_floating_ip_but_to
     assert ends(outbound, False)
     assert not ends(itself, False)
     assert not ends(tracked(GUEST, PEER, 80), False)
+
+
+def test_what_becomes_narrower_during_a_long_listing_is_listed_after_it() -> None:
+    state = wanted()
+    many = tuple(parse_net(f"10.0.1.{number}") for number in range(1, 41))
+    (key,) = state.endpoints
+    state.endpoints[key] = msgspec.structs.replace(state.endpoints[key], addresses=many)
+    kernel = Slow(*(tracked(PEER, address, 80) for address in many))
+    flows = Flows(state, set, kernel, Bars(), stopwatch=lambda: kernel.clock)
+    flows.changed(all_of(state))
+    flows.judge(SETTINGS, 0.0)
+    flows.changed(all_of(state))
+    while flows.wake_at() == 0.0:
+        flows.judge(SETTINGS, 0.0)
+
+    assert (kernel.flows, kernel.listed) == ([], 2)
+
+
+def test_while_the_firewall_cannot_be_brought_up_to_date_nothing_is_judged_and_nobody_is_kept_busy() -> None:
+    state = wanted()
+    kernel = Slow(*(tracked(PEER, GUEST, port) for port in range(1, 6)))
+    flows = Flows(state, set, kernel, Bars(), stopwatch=lambda: kernel.clock)
+    flows.changed(all_of(state))
+    flows.release(set(), 0.0)
+    flows.judge(SETTINGS, 0.0)
+    assert flows.wake_at() == 0.0
+
+    flows.release(set(), 0.0)
+
+    assert flows.wake_at() != 0.0
