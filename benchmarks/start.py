@@ -7,6 +7,7 @@ msgspec, and nothing else. Baseline of the memory: the bytes of keys and documen
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import multiprocessing
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def checked(events: list[Event]) -> object:
 
 def calculated(events: list[Event]) -> tuple[Datastore, Changes]:
     store = Datastore(Graph(documents.HERE))
-    store.take(events)
+    asyncio.run(store.take_batch(events))
     return store, store.graph.flush()
 
 

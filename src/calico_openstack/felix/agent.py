@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from calico_openstack.daemon import garbage
 from calico_openstack.daemon.health import Health
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.tasks import Tasks
@@ -169,6 +170,7 @@ class Felix:
             log.info("felix.resync", operations=total, **report.operations, endpoints=len(running.programmed))
             self._health.set_ready(_PART)
             self._first_apply.set()
+            garbage.settle()
         elif done:
             log.info("felix.applied", **done)
         self._health.beat(_PART, running.line(len(report.failures)))

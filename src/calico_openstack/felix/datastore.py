@@ -8,10 +8,12 @@ of a port for an error, so it gets "down" and never nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from calico_openstack.daemon import garbage
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.etcd.values import Event
 from calico_openstack.felix.calc.graph import Graph
@@ -21,13 +23,15 @@ from calico_openstack.felix.timing import Timing
 from calico_openstack.felix.wanted.state import Changes
 from calico_openstack.model.bgp import Node
 from calico_openstack.model.cluster import ClusterInformation, FelixConfiguration
-from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.endpoint import Endpoint, EndpointKey
 from calico_openstack.model.intake import Absent, read
 from calico_openstack.model.keys import ResourceKey, parse_key
 
 log = get_logger("felix.datastore")
 
 _SLICE = 500
+_MANY = 1000
+"""Events; a batch of more is a state that is built up."""
 
 
 class Datastore:
@@ -63,11 +67,12 @@ class Datastore:
         settings = False
         self._taking = True
         try:
-            for start in range(0, len(events), _SLICE):
-                begun = time.monotonic()
-                settings |= self.take(events[start : start + _SLICE])
-                self.take_time.observe(time.monotonic() - begun)
-                await asyncio.sleep(0)
+            with garbage.paused() if len(events) > _MANY else contextlib.nullcontext():
+                for start in range(0, len(events), _SLICE):
+                    begun = time.monotonic()
+                    settings |= self.take(events[start : start + _SLICE])
+                    self.take_time.observe(time.monotonic() - begun)
+                    await asyncio.sleep(0)
         finally:
             self._taking = False
         return settings
@@ -86,8 +91,9 @@ class Datastore:
             self.taken[key.kind] += 1
             if key.kind in KINDS:
                 value = self._value(event)
-                feed(self.graph, key, value)
-                self._note_life(key, event, value)
+                endpoint = value.key if isinstance(value, Endpoint) else workload_endpoint_key(key)
+                feed(self.graph, key, value, endpoint)
+                self._note_life(key, event, value, endpoint)
                 if key.kind == "Node":
                     settings |= self._take_other(key, value)
             elif key.kind in ("FelixConfiguration", "ClusterInformation"):
@@ -108,8 +114,7 @@ class Datastore:
             log.info("document.understood", key=event.key)
         return found.value
 
-    def _note_life(self, key: ResourceKey, event: Event, value: object) -> None:
-        endpoint = workload_endpoint_key(key)
+    def _note_life(self, key: ResourceKey, event: Event, value: object, endpoint: EndpointKey | None) -> None:
         if endpoint is not None and endpoint.host == self.graph.hostname:
             (self.living.discard if event.value is None else self.living.add)(endpoint)
         self.census.note(key.kind, event.key, value is not None, endpoint.host if endpoint else None)

@@ -1,6 +1,7 @@
 """How documents are taken in."""
 
 import asyncio
+import gc
 import json
 
 from calico_openstack.etcd.values import Event
@@ -39,3 +40,20 @@ def test_half_a_large_batch_is_not_told() -> None:
 
     assert len(told) > 3, "the batch was taken in without a pause"
     assert [len(changes.endpoints) for changes in told if changes] == [MANY]
+
+
+def test_the_collector_of_cycles_rests_while_a_large_batch_is_taken_in() -> None:
+    store = Datastore(Graph("compute-01"))
+    rested: set[bool] = set()
+
+    async def take_in() -> None:
+        taking = asyncio.create_task(store.take_batch([endpoint(number) for number in range(MANY)]))
+        await asyncio.sleep(0)
+        while not taking.done():
+            rested.add(not gc.isenabled())
+            await asyncio.sleep(0)
+
+    asyncio.run(take_in())
+
+    assert rested == {True}
+    assert gc.isenabled()

@@ -20,13 +20,13 @@ KINDS = POLICY_KINDS | frozenset(_OTHER_KINDS.split())
 """The kinds that the graph thinks about."""
 
 
-def feed(graph: Graph, key: ResourceKey, value: object) -> None:
-    """One event: what is stored under `key` now, None if nothing usable is. Kinds that do not matter are ignored."""
+def feed(graph: Graph, key: ResourceKey, value: object, endpoint: EndpointKey | None) -> None:
+    """One event: what is stored under `key` now, None if nothing usable is. `endpoint`: what `workload_endpoint_key`
+    says of the key, which the caller needs anyway. Kinds that do not matter are ignored."""
     match key.kind:
         case "WorkloadEndpoint":
-            endpoint_key = workload_endpoint_key(key)
-            if endpoint_key is not None:
-                graph.set_endpoint(endpoint_key, value if isinstance(value, Endpoint) else None)
+            if endpoint is not None:
+                graph.set_endpoint(endpoint, value if isinstance(value, Endpoint) else None)
         case "HostEndpoint":
             graph.set_host_endpoint(key.name, value if isinstance(value, HostEndpoint) else None)
         case "Profile":
