@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -117,28 +117,53 @@ class Reconciler(Generic[K, V]):
         """Somebody else may have changed the outside thing: read it anew at the next step."""
         self._actual = None
 
+    def look(self, now: float) -> Mapping[K, V] | None:
+        """What is there, as last seen; read if it must be. None if it cannot be read: the trouble says why."""
+        if self._actual is None and not self._waits(now):
+            try:
+                self._see(dict(self.target.read()))
+            except OSError as error:
+                self._fail(error, now)
+        return self._actual
+
+    def withdraw(self, now: float, spared: Callable[[K], bool]) -> Report:
+        """Of what is due the removals alone, without those that are `spared`; `step` does the rest."""
+        return self._do(now, lambda changes: Changes({}, [key for key in changes.deletes if not spared(key)]))
+
     def step(self, now: float) -> Report:
         """Do what is due now. Blocks as long as the target does; never raises for what a target did (OSError)."""
+        return self._do(now, lambda changes: changes)
+
+    def _do(self, now: float, chosen: Callable[[Changes[K, V]], Changes[K, V]]) -> Report:
         if self._waits(now):
             return Report()
         try:
             read = self._actual is None
             if read:
-                self._actual = dict(self.target.read())
-                self._forgive(self._actual)
-                changes = diff(self._wanted, self._actual)
-            else:
-                changes = self._due(now)
-            self._touched.clear()
+                self._see(dict(self.target.read()))
+            due = self._due(now)
+            changes = chosen(due)
+            done = {*changes.puts, *changes.deletes}
+            self._touched = dict.fromkeys(key for key in (*due.puts, *due.deletes) if key not in done)
             failed = self.target.apply(changes) if changes else {}
         except OSError as error:
-            failure = self.trouble.failed(self.target.name, str(error), now)
-            log.warning("target.failed", target=self.target.name, reason=str(error), again_in=failure.pause)
-            self._actual = None
+            self._fail(error, now)
             return Report(failed=1)
         self.trouble.succeeded(self.target.name)
         self._learn(changes, failed, now)
         return Report(len(changes.puts) + len(changes.deletes), len(failed), read)
+
+    def _see(self, actual: dict[K, V]) -> None:
+        """What was read; what differs from it is due."""
+        self._actual = actual
+        self._forgive(actual)
+        differs = diff(self._wanted, actual)
+        self._touched.update(dict.fromkeys((*differs.puts, *differs.deletes)))
+
+    def _fail(self, error: OSError, now: float) -> None:
+        failure = self.trouble.failed(self.target.name, str(error), now)
+        log.warning("target.failed", target=self.target.name, reason=str(error), again_in=failure.pause)
+        self._actual = None
 
     def wake_at(self) -> float | None:
         """When `step` has something to do again by itself; None if never, 0 if at once."""

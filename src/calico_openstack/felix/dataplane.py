@@ -7,10 +7,10 @@
     read back                ─► status: "up" only if the tap carries, the firewall took the batch, and the kernel
                                 shows the routes
 
-An address that moves between taps keeps its old route until the firewall knows the new owner, loses its flows, and is
-then replaced in place. If the firewall cannot be brought up to date, no route is added: an endpoint without
-protection is not reachable. What fails is retried with a growing pause, alone. A crash at any line leaves a state
-from which the next start reads, compares and goes on.
+An address that moves between taps loses its flows before it gets the new route. Its old route goes at once, unless
+that tap's endpoint still has the address (a virtual one): then it is replaced in place. If the firewall cannot be
+brought up to date, no route is added: an endpoint without protection is not reachable. What fails is retried with a
+growing pause, alone. A crash at any line leaves a state from which the next start reads, compares and goes on.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from calico_openstack.felix.surroundings import Surroundings
 from calico_openstack.felix.switchover import SwitchOver
 from calico_openstack.felix.taps import Difference, Taps
 from calico_openstack.felix.wanted.host import HostRules, global_sysctls
-from calico_openstack.felix.wanted.narrowing import Narrowing
+from calico_openstack.felix.wanted.narrowing import Narrowed, Narrowing
 from calico_openstack.felix.wanted.state import Changes, Wanted
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
@@ -106,7 +106,6 @@ class Dataplane:
         self._owed_routes: dict[RouteKey, Route | None] = {}
         self._owed_neighbours: dict[NeighbourKey, str | None] = {}
         self._owed_releases: set[Net] = set()
-        self._routes_known = False
         self._listed = False
         self._counts = dict.fromkeys(TARGETS, 0)
 
@@ -151,6 +150,7 @@ class Dataplane:
 
         self._withdraw(now)
         protected = self._protect(changes, now)
+        self._recover(now)
         moved = {net for net in self._owed_releases if self._taps.is_routed(net)}
         self._flows.release(self._owed_releases, now, self._taps.is_routed)
         failures = self._program_sysctls(dirty)
@@ -158,9 +158,7 @@ class Dataplane:
         self._want(self._neighbour_keeper, self._owed_neighbours)
         self._counts["neighbours"] += self._neighbour_keeper.step(now).operations
         if protected:
-            self._want(self._route_keeper, self._owed_routes)
             self._counts["routes"] += self._route_keeper.step(now).operations
-            self._routes_known = True
             # Until then the firewall, or the old route of a virtual address, may have let a packet begin a flow anew.
             self._owed_releases = set()
             if moved:
@@ -244,18 +242,13 @@ class Dataplane:
         self._look_at |= difference.interfaces
 
     def _withdraw(self, now: float) -> None:
-        """Remove the routes of prefixes that no tap gets any more; later, if the routes must be read first."""
-        kept = {(key.destination, key.metric) for key, route in self._owed_routes.items() if route is not None}
-        gone: dict[RouteKey, Route | None] = {
-            key: None
-            for key, route in self._owed_routes.items()
-            if route is None and (key.destination, key.metric) not in kept
-        }
-        if gone and self._routes_known:
-            for key in gone:
-                del self._owed_routes[key]
-            self._want(self._route_keeper, gone)
-            self._counts["routes"] += self._route_keeper.step(now).operations
+        """Remove the routes that no tap gets any more, and those to taps whose endpoint has lost the address."""
+        self._want(self._route_keeper, self._owed_routes)
+        self._counts["routes"] += self._route_keeper.withdraw(now, self._stays).operations
+
+    def _stays(self, key: RouteKey) -> bool:
+        """Whether an unwanted route may lead there until its replacement is made: then no packet gets lost."""
+        return self._taps.claims(key.ifindex, key.destination)
 
     def _protect(self, changes: Changes, now: float) -> bool:
         before, troubled = self._firewall.operations, self._firewall.trouble is not None
@@ -265,6 +258,16 @@ class Dataplane:
         if protected and (troubled or self._firewall.refused.keys() != refused):
             self._look_at |= self._taps.owners.keys()
         return protected
+
+    def _recover(self, now: float) -> None:
+        """What a former process owed and did not get to: its flows must end before the next owner gets a route."""
+        if self._firewall.former is None:
+            return
+        routes, neighbours = self._route_keeper.look(now), self._neighbour_keeper.look(now)
+        if routes is not None and neighbours is not None:
+            former, self._firewall.former = self._firewall.former, None
+            self._owed_releases |= former.released(self._taps, routes, neighbours)
+            self._flows.changed(Narrowed(nats=former.nats_gone(self._wanted)))
 
     def _look_around(self, now: float) -> None:
         """With ours in place: take the host over from upstream, and see who else filters here."""
@@ -347,7 +350,6 @@ class Dataplane:
         """Somebody may have changed routes or neighbours."""
         self._route_keeper.drifted()
         self._neighbour_keeper.drifted()
-        self._routes_known = False
 
     def _name_of(self, ifindex: int) -> str | None:
         link = self._links.by_index.get(ifindex)
@@ -367,7 +369,7 @@ class Dataplane:
     def _wake_at(self) -> float | None:
         times = [
             self._firewall.wake_at(),
-            self._route_keeper.wake_at(),
+            None if self._firewall.trouble else self._route_keeper.wake_at(),
             self._neighbour_keeper.wake_at(),
             self._ledger.wake_at(),
             self._routes.wake_at(),

@@ -18,8 +18,9 @@ from typing import Any
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.retry import Retries
+from calico_openstack.felix.former import Former, former
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
-from calico_openstack.felix.ruleset.difference import difference
+from calico_openstack.felix.ruleset.difference import Actual, difference
 from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
@@ -36,7 +37,8 @@ MOST_HELD = 16
 
 
 class Firewall:
-    """`operations` counts single operations of the transactions that were applied."""
+    """`operations` counts single operations of the transactions that were applied. `former`: what the first reading
+    found, for whoever takes it up and sets it to None."""
 
     def __init__(self, settings: RulesetSettings, wanted: Wanted, tables: NftTables | None = None) -> None:
         self._wanted = wanted
@@ -51,6 +53,8 @@ class Firewall:
         self._read_at = -math.inf
         self._suspicious = False
         self.operations = 0
+        self.former: Former | None = None
+        self._looked = False
 
     @property
     def refused(self) -> Mapping[EndpointKey, str]:
@@ -147,7 +151,7 @@ class Firewall:
         self._read_at = now
         self._generation = self._tables.generation()
         try:
-            self._count(len(self._tables.synchronise(self._renderer.full())))
+            self._count(len(self._tables.synchronise(self._renderer.full(), self._look)))
         except NftRefused as refused:
             # Holding many back, or all that a former process had programmed, would cut off guests that work.
             if not self._suspects or not self._once_right or len(self._suspects) > MOST_HELD:
@@ -160,6 +164,10 @@ class Firewall:
             return
         for key in self._suspects:
             self._held.succeeded(key)
+
+    def _look(self, actual: Actual) -> None:
+        if not self._looked:
+            self._looked, self.former = True, former(actual)
 
     def _rendered(self, settings: RulesetSettings) -> RulesetRenderer:
         """A renderer of everything but what is held back."""

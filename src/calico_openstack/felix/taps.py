@@ -5,21 +5,24 @@
     links ────────────────┘
 
 Knows wishes only, no kernel: `update` tells which interfaces are to be looked at, which keys of the route and neighbour
-targets changed, and which addresses are released and must lose their flows.
+targets changed, which addresses are released and must lose their flows, and for which interfaces `watch` may have
+another answer.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from calico_openstack.felix.kernel.neighbours import NeighbourKey
 from calico_openstack.felix.kernel.routes import RouteKey, key_of
 from calico_openstack.felix.wanted.host import NOTHING, HostRules, HostWants, host_wants
+from calico_openstack.felix.wanted.migration import Phase
 from calico_openstack.felix.wanted.route_claims import RouteClaims
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint
+from calico_openstack.felix.wanted.watch import Watch
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
 from calico_openstack.netlink.rtnl_links import Link
@@ -41,14 +44,22 @@ class Difference:
     routes: dict[RouteKey, Route | None] = field(default_factory=dict)
     neighbours: dict[NeighbourKey, str | None] = field(default_factory=dict)
     released: set[Net] = field(default_factory=set)
+    watched: set[str] = field(default_factory=set)
 
 
 class Taps:
-    """`carrying(name)` gives the interface if it is there and carries."""
+    """`carrying(name)` gives the interface if it is there and carries, `phase` how far the live migration of an
+    endpoint is."""
 
-    def __init__(self, rules: HostRules, carrying: Callable[[str], Link | None]) -> None:
+    def __init__(
+        self,
+        rules: HostRules,
+        carrying: Callable[[str], Link | None],
+        phase: Callable[[EndpointKey], Phase] = lambda key: Phase.BASE,
+    ) -> None:
         self.rules = rules
         self._carrying = carrying
+        self._phase = phase
         self.owners: dict[str, WantedEndpoint] = {}
         self.programmed: dict[str, Programmed] = {}
         self.routes: dict[RouteKey, Route] = {}
@@ -56,6 +67,7 @@ class Taps:
         self._endpoints: dict[EndpointKey, WantedEndpoint] = {}
         self._claims = RouteClaims()
         self._listed: Counter[Net] = Counter()
+        self._awarded: dict[Net, Route] = {}
         self._holders: dict[Net, str] = {}
         self._names: dict[int, str] = {}
 
@@ -68,17 +80,53 @@ class Taps:
             self._own(key, endpoint, difference)
         for interface in difference.interfaces:
             self._look(interface, difference)
+        difference.watched |= difference.interfaces
         return difference
 
     def use(self, rules: HostRules) -> Difference:
         """Other settings: wish for everything anew."""
         routes, neighbours = self.routes, self.neighbours
+        winners = {net: route.ifindex for net, route in self._awarded.items()}
         self.routes, self.neighbours, self.programmed, self._claims = {}, {}, {}, RouteClaims()
+        self._awarded = {}
+        self.found(winners)
         self.rules = rules
         difference = self.update(Changes(), self.owners)
         difference.routes.update((key, None) for key in routes if key not in self.routes)
         difference.neighbours.update((key, None) for key in neighbours if key not in self.neighbours)
+        self._claims.forget_undisputed()
         return difference
+
+    def found(self, holders: Mapping[Net, int]) -> None:
+        """Who has which prefix as a former process left it, to be told before the first update."""
+        for net, ifindex in holders.items():
+            self._claims.prefer(net, ifindex)
+
+    def claimed(self, interface: str, nets: Iterable[Net]) -> Difference:
+        """The guest behind that interface says that these addresses are its now. Others' addresses do not count."""
+        difference = Difference()
+        programmed = self.programmed.get(interface)
+        for net in nets if programmed is not None else ():
+            assert programmed is not None
+            before = self._claims.winner(net)
+            if before not in (None, programmed.ifindex) and self._claims.claims(programmed.ifindex, net):
+                self._claims.prefer(net, programmed.ifindex)
+                self._award(net, difference)
+                difference.interfaces |= {interface, self._names[before]} if before is not None else {interface}
+        return difference
+
+    def watch(self, interface: str) -> Watch | None:
+        """What the guest may tell about itself that would change something; None if nothing would."""
+        programmed, owner = self.programmed.get(interface), self.owners.get(interface)
+        if programmed is None or owner is None:
+            return None
+        arriving = self._phase(owner.key) is Phase.TARGET
+        watch = Watch(
+            mac=owner.mac,
+            arriving=tuple(net for net in owner.addresses if net.is_host) if arriving else None,
+            disputed=tuple(sorted(net for net in self._claims.lost(programmed.ifindex) if net.is_host)),
+        )
+        return watch if watch else None
 
     def is_wanted(self, net: Net) -> bool:
         """Whether a local endpoint lists the address, be its interface there or not."""
@@ -89,7 +137,15 @@ class Taps:
         return self._claims.winner(net) is not None
 
     def has_claims(self, ifindex: int) -> bool:
-        return self._claims.wants(ifindex)
+        """Whether routes of others on that interface are known to be wrong: its endpoint has or waits for its own."""
+        if self._claims.wants(ifindex):
+            return True
+        owner = self.owners.get(self._names.get(ifindex, ""))
+        return owner is not None and self._phase(owner.key) is Phase.TARGET
+
+    def claims(self, ifindex: int, net: Net) -> bool:
+        """Whether the endpoint behind that interface has the address, be its route there or at another's."""
+        return self._claims.claims(ifindex, net)
 
     def expected_routes(self, interface: str) -> set[Route]:
         """The routes that the kernel must have before the interface's endpoint is up."""
@@ -123,7 +179,8 @@ class Taps:
         before = self.programmed.pop(interface, None)
         after = None
         if owner is not None and link is not None:
-            after = self.programmed[interface] = Programmed(link.ifindex, host_wants(owner, self.rules))
+            wants = host_wants(owner, self.rules, self._phase(owner.key))
+            after = self.programmed[interface] = Programmed(link.ifindex, wants)
         if before is not None and (after is None or before.ifindex != after.ifindex):
             self._replace(before.ifindex, before.wants, NOTHING, difference)
             del self._names[before.ifindex]
@@ -141,18 +198,21 @@ class Taps:
         for address, mac in wanted.items():
             key = NeighbourKey(ifindex, address)
             self.neighbours[key] = difference.neighbours[key] = mac.lower()
-        winners = {net: self._claims.winner(net) for net in {*before.routes, *after.routes}}
         self._claims.claim(ifindex, after.routes)
-        for net, was in winners.items():
-            now = self._claims.winner(net)
-            if was is not None and was != now:
-                route = self._route(net, was)
-                self.routes.pop(key_of(route), None)
-                difference.routes[key_of(route)] = None
-            if now is not None:
-                route = self._route(net, now)
-                self.routes[key_of(route)] = difference.routes[key_of(route)] = route
-                self._hold(net, self._names[now], difference)
+        for net in {*before.routes, *after.routes}:
+            self._award(net, difference)
+
+    def _award(self, net: Net, difference: Difference) -> None:
+        """Give the prefix to whom it belongs now."""
+        was, winner = self._awarded.pop(net, None), self._claims.winner(net)
+        route = self._route(net, winner) if winner is not None else None
+        if was is not None and (route is None or key_of(was) != key_of(route)):
+            self.routes.pop(key_of(was), None)
+            difference.routes[key_of(was)] = None
+        if route is not None:
+            self._awarded[net] = self.routes[key_of(route)] = difference.routes[key_of(route)] = route
+            self._hold(net, self._names[route.ifindex], difference)
+        difference.watched.update(self._names[ifindex] for ifindex in self._claims.claimants(net))
 
     def _hold(self, net: Net, interface: str, difference: Difference) -> None:
         """A prefix that moves to another interface must not take its flows along."""
@@ -167,7 +227,7 @@ class Taps:
         return device_route(
             net,
             ifindex,
-            metric=rules.metric(net.version),
+            metric=rules.metric(net.version, self.programmed[self._names[ifindex]].wants.elevated),
             protocol=rules.protocol,
             source=rules.source(net.version),
         )

@@ -1,10 +1,11 @@
 """The firewall's book-keeping, with tables that refuse what they are told to refuse."""
 
+from collections.abc import Callable
 from typing import cast
 
 from calico_openstack.felix.firewall import Firewall
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
-from calico_openstack.felix.ruleset.difference import as_read, difference
+from calico_openstack.felix.ruleset.difference import Actual, as_read, difference
 from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset, apply
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
@@ -31,7 +32,8 @@ class Tables:
             self.commits += 1
             apply(self.content, changes)
 
-    def synchronise(self, wanted: Ruleset) -> NftChanges:
+    def synchronise(self, wanted: Ruleset, look: Callable[[Actual], None] = lambda actual: None) -> NftChanges:
+        look(as_read(self.content))
         changes = difference(wanted, as_read(self.content))
         self.apply(changes)
         return changes

@@ -14,6 +14,7 @@ caller reads again and applies the difference.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from types import TracebackType
 
 from calico_openstack.felix.kernel import nft_decode as decode
@@ -104,10 +105,11 @@ class NftTables:
             self.refusals += 1
             raise NftRefused(error) from error
 
-    def synchronise(self, wanted: Ruleset) -> NftChanges:
-        """Bring the kernel to `wanted`, whatever it has; the operations that this took (none if it was
-        right)."""
+    def synchronise(self, wanted: Ruleset, look: Callable[[Actual], None] = lambda actual: None) -> NftChanges:
+        """Bring the kernel to `wanted`, whatever it has; the operations that this took (none if it was right).
+        `look` sees what it has, before anything is changed."""
         actual = self.read()
+        look(actual)
         changes = difference(wanted, actual)
         try:
             self.apply(changes)

@@ -1,0 +1,83 @@
+"""What a former process left undone, as far as the kernel still tells: flows that it was to end before it died.
+
+A process that removes an address, or moves it, ends the address's flows before its neighbour entry and before a new
+route. So an entry or a route that contradicts what is wanted, and a sender that the firewall listed before its first
+transaction, mean flows that may still be there. Ending those of an address that has none is harmless.
+
+Not told by anything: an address whose tap is gone as well, or that had no MAC, if the process died between the
+transaction and the end of the flows, and a floating IP likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from calico_openstack.felix.kernel.neighbours import NeighbourKey
+from calico_openstack.felix.kernel.routes import RouteKey
+from calico_openstack.felix.ruleset import base
+from calico_openstack.felix.ruleset.difference import Actual
+from calico_openstack.felix.taps import Taps
+from calico_openstack.felix.wanted.state import Wanted
+from calico_openstack.model.endpoint import Nat
+from calico_openstack.model.net import Net
+from calico_openstack.netlink.rtnl_routes import Route
+
+_NAME, _MAC = slice(0, 16), slice(16, 22)
+_ADDRESS = 24
+"""Places in a key of the sets of senders: interface, MAC (padded to 8), address."""
+
+
+class Sender(NamedTuple):
+    """Who was allowed to send from an address."""
+
+    interface: str
+    mac: str
+    address: Net
+
+
+class Former(NamedTuple):
+    """What the firewall said before this process touched it."""
+
+    senders: frozenset[Sender] = frozenset()
+    nats: frozenset[Nat] = frozenset()
+
+    def released(
+        self, taps: Taps, routes: Mapping[RouteKey, Route], neighbours: Mapping[NeighbourKey, str]
+    ) -> set[Net]:
+        """Addresses that somebody had who has them no more. `routes` and `neighbours` are what the kernel has."""
+        right = {key.destination for key in routes if key in taps.routes}
+        found = {key.destination for key in routes if key not in taps.routes and key.destination.is_host}
+        found |= {key.address for key, mac in neighbours.items() if taps.neighbours.get(key) != mac}
+        for sender in self.senders:
+            owner = taps.owners.get(sender.interface)
+            has = owner is not None and sender.address in owner.addresses and owner.mac in (None, sender.mac)
+            if not has and sender.address not in right:
+                found.add(sender.address)
+        return found
+
+    def nats_gone(self, wanted: Wanted) -> set[Nat]:
+        return set(self.nats) - {nat for endpoint in wanted.endpoints.values() for nat in endpoint.nats}
+
+
+def former(actual: Actual) -> Former:
+    """From what was read back."""
+    table = actual.get(base.INET)
+    if table is None:
+        return Former()
+    senders, nats = set(), set()
+    for version in (4, 6):
+        if base.SOURCES[version].name in table.sets:
+            for key in table.sets[base.SOURCES[version].name].elements:
+                if isinstance(key, bytes):
+                    name = key[_NAME].rstrip(b"\0").decode(errors="replace")
+                    senders.add(Sender(name, key[_MAC].hex(":"), _net(version, key[_ADDRESS:])))
+        if base.FLOATING[version].name in table.sets:
+            for key, internal in table.sets[base.FLOATING[version].name].elements.items():
+                if isinstance(key, bytes) and isinstance(internal, bytes):
+                    nats.add(Nat(_net(version, internal), _net(version, key)))
+    return Former(frozenset(senders), frozenset(nats))
+
+
+def _net(version: int, packed: bytes) -> Net:
+    return Net(version, int.from_bytes(packed, "big"), 32 if version == 4 else 128)

@@ -1,0 +1,208 @@
+"""Law *crash*: Felix may be killed after any operation on the kernel. The next life brings the host to where an
+uninterrupted one would have, and at no moment on the way does a packet pass that neither the old nor the new state lets
+pass, or a flow reach another endpoint than its own.
+
+What no life after a crash can know, and the law therefore does not ask: flows through a floating IP that was removed,
+if the crash came between the transaction that removed it and the end of the flows; flows of an endpoint whose tap is
+gone too, or that has no MAC (no neighbour entry tells of it).
+"""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calico_openstack.felix.ruleset import meaning
+from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
+from calico_openstack.felix.ruleset.difference import as_read
+from calico_openstack.felix.ruleset.meaning import Flow
+from calico_openstack.felix.wanted.state import Wanted
+from calico_openstack.model.names import tap_name
+from calico_openstack.model.net import host_net
+from calico_openstack.netlink.conntrack import Tracked
+from calico_openstack.testing import clouds
+from calico_openstack.testing.fake_kernel import FakeKernel
+from calico_openstack.testing.mortal_felix import Batch, MortalFelix, wanted_after
+from calico_openstack.testing.witness import UPLINK, Witness, holder, local_ends, probes_of, tracked
+
+HOST = clouds.HOSTS[0]
+TAPS = (*map(tap_name, clouds.PORTS), "tapshared")
+FLOATING = ("198.51.100.7", "198.51.100.8")
+OTHERS = [host_net("192.0.2.1"), host_net("2001:db8:f::1")]
+MOST_FLOWS = 8
+Batches = list[Batch]
+
+
+@st.composite
+def guests(draw: st.DrawFn) -> tuple[str, bytes]:
+    """An endpoint of this host, often with a floating IP or a bandwidth limit."""
+    path, value = draw(clouds.endpoints(HOST))
+    document = json.loads(value)
+    spec: dict[str, Any] = document["spec"]
+    inside = [net.removesuffix("/32") for net in spec["ipNetworks"] if net.endswith("/32")]
+    if inside and draw(st.booleans()):
+        nat = {"internalIP": inside[0], "externalIP": draw(st.sampled_from(FLOATING))}
+        spec["ipNATs"] = [nat]
+    if draw(st.integers(0, 2)) == 0:
+        spec["qosControls"] = {draw(st.sampled_from(("ingressBandwidth", "egressBandwidth"))): 10_000_000}
+    if draw(st.integers(0, 4)) == 0:
+        spec.pop("allowSpoofedSourcePrefixes", None)
+    return path, json.dumps(document).encode()
+
+
+OPEN = json.dumps(
+    {
+        "metadata": {"name": "dev"},
+        "spec": {"ingress": [{"action": "Allow"}], "egress": [{"action": "Allow"}]},
+    }
+).encode()
+"""Most clouds have a profile that allows everything, or no packet would ever pass and nothing could go wrong."""
+
+documents = st.one_of(guests(), guests(), clouds.policies(), clouds.security_groups(), clouds.profiles())
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> Batches:
+    """A first batch that fills the host, and some that change it."""
+    paths: list[str] = []
+    batches: Batches = []
+    for number in range(draw(st.integers(2, 3))):
+        first = number == 0
+        puts = draw(st.lists(documents, min_size=3 if first else 0, max_size=7 if first else 3))
+        told: list[tuple[str, bytes | None]] = list(puts)
+        if first:
+            told.insert(0, ("/calico/resources/v3/projectcalico.org/profiles/dev", OPEN))
+        elif paths and draw(st.booleans()):
+            told.append((draw(st.sampled_from(paths)), None))
+        paths += [path for path, value in puts if path not in paths]
+        if first:
+            batches.append(Batch(tuple(told), (), tuple(draw(st.sets(st.sampled_from(TAPS), min_size=3)))))
+        else:
+            gone = draw(st.lists(st.sampled_from(TAPS), max_size=1))
+            come = [*gone, *draw(st.lists(st.sampled_from(TAPS), max_size=1))] if draw(st.booleans()) else []
+            batches.append(Batch(tuple(told), tuple(gone), tuple(come)))
+    return batches
+
+
+kinds = st.sampled_from(
+    (
+        Flow(OTHERS[0], OTHERS[0], 6, (40000, 22)),
+        Flow(OTHERS[0], OTHERS[0], 6, (40000, 80)),
+        Flow(OTHERS[0], OTHERS[0], 17, (40000, 8080)),
+        Flow(OTHERS[0], OTHERS[0], 1, icmp=(8, 0)),
+        Flow(OTHERS[0], OTHERS[0], 58, icmp=(128, 0)),
+    )
+)
+
+
+class Course:
+    """One history, told as often as needed; each telling is watched."""
+
+    def __init__(self, batches: Batches, sampled: list[Flow]) -> None:
+        self.batches = batches
+        self.witness = Witness(lambda name: name.startswith("tap"))
+        self.states = [Wanted()]
+        stored: dict[str, bytes] = {}
+        for batch in batches:
+            for path, value in batch.documents:
+                stored.pop(path, None) if value is None else stored.update({path: value})
+            self.states.append(wanted_after(HOST, stored))
+        self.probes = [probes_of(pair, sampled, OTHERS, "02:00:00:00:00:99") for pair in self._pairs()]
+
+    def _pairs(self) -> list[tuple[Wanted, Wanted]]:
+        return list(zip(self.states, self.states[1:], strict=False))
+
+    def tell(self, kill_at: int | None = None) -> FakeKernel:
+        kernel = FakeKernel(kill_at=kill_at)
+        kernel.plug(UPLINK, "veth")
+        felix = MortalFelix(HOST, kernel)
+        for number, batch in enumerate(self.batches):
+            self._live_through(felix, batch, number)
+        assert felix.deaths == (kill_at is not None)
+        return kernel
+
+    def _live_through(self, felix: MortalFelix, batch: Batch, number: int) -> None:
+        kernel, (old, new) = felix.kernel, self._pairs()[number]
+        probes = self.probes[number]
+        self._seed(kernel, old, number)
+        before = dict(kernel.flows.tracked)
+        ends = {id_: (flow.original.source, flow.reply.source) for id_, flow in before.items()}
+        holders = {net: holder(kernel, net) for pair in ends.values() for net in pair}
+
+        def look() -> None:
+            for probe, arrival in self.witness.passing(kernel, probes):
+                assert self.witness.allowed(number, old, probe, arrival) or self.witness.allowed(
+                    number + 1, new, probe, arrival
+                ), (probe, arrival)
+            for net in {net for id_ in kernel.flows.tracked for net in ends.get(id_, ())}:
+                assert holders[net] is None or holder(kernel, net) in (holders[net], None), ("handed over", net)
+
+        deaths = felix.deaths
+        kernel.after = look
+        felix.live_through(batch)
+        kernel.after = lambda: None
+        look()
+        for probe, arrival in self.witness.passing(kernel, probes):
+            assert self.witness.allowed(number + 1, new, probe, arrival), (probe, arrival)
+        died = felix.deaths > deaths
+        for id_, flow in before.items():
+            stayed = all(holder(kernel, net) == holders[net] for net in ends[id_])
+            if id_ in kernel.flows.tracked:
+                assert may_live(new, flow, died), ("not ended", flow)
+            elif stayed:
+                assert not may_live(new, flow, died), ("ended", flow)
+
+    def _seed(self, kernel: FakeKernel, state: Wanted, number: int) -> None:
+        """Some of the flows that are possible now exist."""
+        kernel.flows.tracked.clear()
+        found = [tracked(probe, arrival) for probe, arrival in self.witness.passing(kernel, self.probes[number])]
+        # What has no tap now passes as a stranger's.
+        found = [flow for flow in found if may_live(state, flow, False)]
+        for flow in found[:: max(1, len(found) // MOST_FLOWS)]:
+            kernel.flows.track(flow)
+
+
+def may_live(state: Wanted, flow: Tracked, died: bool) -> bool:
+    """Does the state allow an established flow? After a crash a translation of its destination counts for nothing."""
+    first = Flow(
+        flow.original.source, flow.reply.source, flow.original.protocol, flow.original.ports, flow.original.icmp
+    )
+    if flow.original.destination != flow.reply.source and not died:
+        nats = {(nat.external, nat.internal) for endpoint in state.endpoints.values() for nat in endpoint.nats}
+        if (flow.original.destination, flow.reply.source) not in nats:
+            return False
+    return all(
+        meaning.allows(state, endpoint, "egress" if sends else "ingress", first)
+        for endpoint, sends in local_ends(state, flow)
+    )
+
+
+def summary(kernel: FakeKernel) -> dict[str, object]:
+    """What must be the same in the end; an ifb's index is not."""
+    names = {index: link.name for index, link in kernel.links.items()}
+    return {
+        "links": {name: (kernel.links[index].up, kernel.links[index].mtu) for index, name in names.items()},
+        "routes": set(kernel.routes.values()),
+        "neighbours": kernel.neighbours,
+        "qdiscs": {(names[index], parent): body[8:] for (index, parent), body in kernel.qdiscs.items()},
+        "filters": {(names[index], priority) for index, priority in kernel.filters},
+        "sysctls": kernel.sysctls,
+        "ruleset": as_read({table: kernel.ruleset[table] for table in (INET, ARP, BOOT) if table in kernel.ruleset}),
+    }
+
+
+@given(
+    histories(), st.lists(kinds, min_size=1, max_size=2, unique=True), st.lists(st.floats(0, 1), min_size=3, max_size=3)
+)
+def test_a_crash_after_any_operation_changes_neither_the_end_nor_what_may_pass(
+    batches: Batches, sampled: list[Flow], moments: list[float]
+) -> None:
+    course = Course(batches, sampled)
+    unharmed = course.tell()
+    expected = summary(unharmed)
+
+    for moment in moments:
+        harmed = course.tell(kill_at=1 + int(moment * (unharmed.operations - 1)))
+
+        assert summary(harmed) == expected
