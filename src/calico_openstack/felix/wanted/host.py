@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from calico_openstack.felix.wanted.migration import Phase
 from calico_openstack.felix.wanted.state import WantedEndpoint
 from calico_openstack.model.net import Net
 
@@ -25,7 +26,9 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
     `ipv6` [Ipv6Support]; `metric4`, `metric6` [IPv4NormalRoutePriority, IPv6NormalRoutePriority]; `protocol`
     [DeviceRouteProtocol]; `source4`, `source6` [DeviceRouteSourceAddress(IPv6)]; `program_routes` [not
     RouteSyncDisabled]; `rp_filter` is the host's `net.ipv4.conf.default.rp_filter`; `localnet`: guests' packets are
-    translated to 127.0.0.0/8 [MetadataAddr]; `forwarding` [IPForwarding]: Felix says that this host forwards.
+    translated to 127.0.0.0/8 [MetadataAddr]; `forwarding` [IPForwarding]: Felix says that this host forwards;
+    `elevated4`, `elevated6` [IPv4ElevatedRoutePriority, IPv6ElevatedRoutePriority] and `convergence`, seconds
+    [LiveMigrationRouteConvergenceTime] are for guests that have just come here.
     """
 
     ipv6: bool = True
@@ -38,8 +41,13 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
     rp_filter: str = "1"
     localnet: bool = True
     forwarding: bool = True
+    elevated4: int = 512
+    elevated6: int = 512
+    convergence: float = 30.0
 
-    def metric(self, version: int) -> int:
+    def metric(self, version: int, elevated: bool = False) -> int:
+        if elevated:
+            return self.elevated4 if version == 4 else self.elevated6
         return self.metric4 if version == 4 else self.metric6
 
     def source(self, version: int) -> Net | None:
@@ -55,35 +63,46 @@ class Sysctl(NamedTuple):
 
 
 class HostWants(NamedTuple):
-    """What one endpoint wants of its tap."""
+    """What one endpoint wants of its tap. `elevated`: its routes have the elevated metric."""
 
     routes: tuple[Net, ...] = ()
     neighbours: tuple[tuple[Net, str], ...] = ()
     sysctls: tuple[Sysctl, ...] = ()
+    elevated: bool = False
 
 
 NOTHING = HostWants()
 
 
-def host_wants(endpoint: WantedEndpoint, rules: HostRules) -> HostWants:
-    """The wishes of one endpoint."""
+def host_wants(endpoint: WantedEndpoint, rules: HostRules, phase: Phase = Phase.BASE) -> HostWants:
+    """The wishes of one endpoint. One to which a guest is on its way has everything but its routes."""
     targets = dict.fromkeys((*endpoint.addresses, *(nat.external for nat in endpoint.nats)))
     nets = tuple(net for net in targets if net.version == 4 or rules.ipv6)
     mac = endpoint.mac
     return HostWants(
-        routes=nets if rules.program_routes else (),
+        routes=nets if rules.program_routes and phase is not Phase.TARGET else (),
         neighbours=tuple((net, mac) for net in nets if net.is_host) if mac else (),
-        sysctls=tap_sysctls(endpoint.interface, rules, may_spoof=bool(endpoint.spoof)),
+        sysctls=tap_sysctls(
+            endpoint.interface, rules, may_spoof=bool(endpoint.spoof), arriving=phase is not Phase.BASE
+        ),
+        elevated=phase.elevated,
     )
 
 
-def tap_sysctls(interface: str, rules: HostRules, may_spoof: bool = False) -> tuple[Sysctl, ...]:
+def tap_sysctls(
+    interface: str, rules: HostRules, may_spoof: bool = False, arriving: bool = False
+) -> tuple[Sysctl, ...]:
     """The sysctls of a tap, as upstream sets them (felix/dataplane/linux/endpoint_mgr.go), without `proxy_ndp`.
 
     The kernel's proxy NDP answers only for entries that nobody makes; an IPv6 guest's router is the tap's link-local
     address. `proxy_arp` is what the guest relies on: it believes that its whole subnet is on the link.
+
+    As long as another host may announce a guest that is `arriving`, this host's way to it may lead there, and the
+    strict reverse path check would drop what the guest sends: it is loose meanwhile. Senders are checked by the
+    firewall in any case.
     """
     ipv4 = f"ipv4/conf/{interface}"
+    reverse_path = "0" if may_spoof else "2" if arriving and rules.rp_filter == "1" else rules.rp_filter
     wanted = [
         # A guest must not configure the host. The file is missing if the kernel has no IPv6.
         Sysctl(f"ipv6/conf/{interface}/accept_ra", "0", required=False),
@@ -91,7 +110,7 @@ def tap_sysctls(interface: str, rules: HostRules, may_spoof: bool = False) -> tu
         Sysctl(f"{ipv4}/route_localnet", "1" if rules.localnet else "0"),
         Sysctl(f"ipv4/neigh/{interface}/proxy_delay", "0", required=False),
         Sysctl(f"{ipv4}/proxy_arp", "1"),
-        Sysctl(f"{ipv4}/rp_filter", "0" if may_spoof else rules.rp_filter),
+        Sysctl(f"{ipv4}/rp_filter", reverse_path),
     ]
     if rules.forwarding:
         # IPv4 forwards what comes in by an interface that says so, whatever the others say.
