@@ -1,5 +1,6 @@
 """Established flows and policy that becomes narrower: real packets, a real kernel, no etcd."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
+from calico_openstack.felix.kernel.barred import UDP_PERIOD
 from calico_openstack.felix.wanted.state import (
     Changes,
     MemberChange,
@@ -316,18 +318,95 @@ def test_what_guests_may_ask_of_the_host_and_what_the_host_opens_is_not_touched(
     ask = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b'?', ('10.0.0.254', 53))"
     stage.guests[2].run(sys.executable, "-c", ask, check=True)
     subprocess.run(["ping", "-c", "1", "-W", "2", "-I", "10.0.0.254", "10.0.0.2"], check=True, capture_output=True)
-    before = tracked()
+    before = flows_of("10.0.0.254")
     assert {"udp", "icmp"} <= {line.split()[0] for line in before}
 
     report = stage.step(policy("server", egress=()))
 
     assert report.operations["flows"] == 0
-    assert len(tracked()) == len(before)
+    assert len(flows_of("10.0.0.254")) == len(before)
 
 
-def tracked() -> list[str]:
+TICKER = """
+import socket, time
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); one.bind(("", 5002))
+print("ready", flush=True)
+data, peer = one.recvfrom(100)
+sent = 0
+while True:
+    one.sendto(b"tick", peer)
+    one.settimeout(0.01)
+    try:
+        data, _ = one.recvfrom(100)
+        print("heard", flush=True)
+    except TimeoutError:
+        pass
+    sent += 1
+    print("sent", sent, flush=True)
+"""
+
+ASKER = """
+import socket, time
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); one.bind(("", 40000)); one.connect(("10.0.0.2", 5002))
+one.settimeout(0.01)
+asked = got = 0
+while True:
+    one.send(b"ask")
+    asked += 1
+    try:
+        got += len(one.recv(100))
+    except OSError:
+        pass
+    print(asked, got, flush=True)
+"""
+
+
+def test_a_server_that_goes_on_sending_datagrams_does_not_let_the_client_in_again(
+    stage: Stage, guest: Callable[..., Guest], tmp_path: Path
+) -> None:
+    # As below, the client is no guest of ours. To the firewall an answer by UDP looks like a flow that the server,
+    # which may send to anybody, opens itself; the client's datagrams would then pass as answers to it.
+    outside = guest("eth9", "fa:16:3e:00:00:09", "192.0.2.7/24")
+    ip("address", "add", "192.0.2.1/24", "dev", "eth9")
+    outside.run("ip", "route", "add", "default", "via", "192.0.2.1", check=True)
+    router = link_local("tap2")
+    assert router
+    stage.guests[2].run("ip", "route", "add", "192.0.2.0/24", "via", "inet6", router, "dev", "eth0", check=True)
+    stage._server.kill()
+    stage._server.wait()
+    stage.start(UDP)
+    served, asked = tmp_path / "served", tmp_path / "asked"
+    with contextlib.ExitStack() as stack:
+        for one, script, log in ((stage.guests[2], TICKER, served), (outside, ASKER, asked)):
+            out = stack.enter_context(log.open("wb"))
+            process = subprocess.Popen(["ip", "netns", "exec", one.name, sys.executable, "-c", script], stdout=out)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            eventually(lambda log=log: log.stat().st_size, "a first line")
+        eventually(lambda: served.read_text().count("heard") > 3, "the client is heard")
+
+        assert stage.step(policy("server", TCP)).operations["flows"] == 1
+
+        heard, sent, asks = served.read_text().count("heard"), served.read_text().count("sent"), lines(asked)
+        eventually(lambda: served.read_text().count("sent") > sent + 20 and lines(asked) > asks + 20, "both go on")
+        assert served.read_text().count("heard") <= heard + 1
+        assert not [line for line in flows_of("10.0.0.2") if "5002" in line]
+        # After a while nobody waits for an answer any more. What the server sends then it sends on its own account,
+        # and its policy allows it.
+        stage.now += UDP_PERIOD
+        stage.step()
+        eventually(lambda: served.read_text().count("heard") > heard + 3, "a flow that the server opened")
+        (line,) = [line for line in flows_of("10.0.0.2") if "5002" in line]
+        assert "src=10.0.0.2 dst=192.0.2.7 sport=5002 dport=40000" in line
+
+
+def lines(log: Path) -> int:
+    return log.read_text().count("\n")
+
+
+def flows_of(address: str) -> list[str]:
     listed = subprocess.run(["conntrack", "-L"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return [line for line in listed if "10.0.0.254" in line]
+    return [line for line in listed if address in line]
 
 
 PUSHER = """

@@ -8,7 +8,7 @@ import msgspec
 
 from calico_openstack.felix.flow_judge import FlowJudge
 from calico_openstack.felix.flows import SLICE, Flows
-from calico_openstack.felix.kernel.barred import PERIOD, Barred, answers
+from calico_openstack.felix.kernel.barred import PERIOD, UDP_PERIOD, Barred, answers
 from calico_openstack.felix.kernel.conntrack import Conntrack
 from calico_openstack.felix.ruleset.objects import Operation
 from calico_openstack.felix.ruleset.settings import RulesetSettings
@@ -228,7 +228,7 @@ def test_answers_are_barred_as_they_look_with_and_without_translation() -> None:
     floating = parse_net("172.24.4.33")
     flow = Tracked(Ends(PEER, floating, 6, (40000, 8080)), Ends(GUEST, floating, 6, (80, 50000)))
 
-    assert {(key[:4], key[4:6], key[8:12], key[12:14]) for _, key in answers(flow)} == {
+    assert {(key[:4], key[4:6], key[8:12], key[12:14]) for _, _, key in answers(flow)} == {
         (GUEST.packed, b"\x00\x50", PEER.packed, b"\x9c\x40"),
         (GUEST.packed, b"\x00\x50", floating.packed, b"\xc3\x50"),
     }
@@ -359,3 +359,16 @@ def test_while_the_firewall_cannot_be_brought_up_to_date_nothing_is_judged_and_n
     flows.release(set(), 0.0)
 
     assert flows.wake_at() != 0.0
+
+
+def test_answers_of_udp_are_barred_for_as_long_as_the_kernel_remembers_a_flow_and_others_not() -> None:
+    state = wanted()
+    kernel, bars = Kernel(tracked(PEER, GUEST, 53, protocol=17), tracked(PEER, GUEST, 53, protocol=132)), Bars()
+    flows = Flows(state, set, kernel, bars)
+    flows.changed(all_of(state))
+
+    flows.judge(SETTINGS, 0.0)
+
+    assert (flows.ended, flows.wake_at()) == (2, UDP_PERIOD)
+    flows.judge(SETTINGS, UDP_PERIOD)
+    assert flows.wake_at() is None

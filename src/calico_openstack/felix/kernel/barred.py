@@ -1,4 +1,4 @@
-"""Ended TCP flows must not come back by the other side's hand. Needs CAP_NET_ADMIN.
+"""Ended TCP and UDP flows must not come back by the other side's hand. Needs CAP_NET_ADMIN.
 
 Conntrack takes a TCP packet from the middle of an unknown flow for the first of a new one, in its direction
 (`nf_conntrack_tcp_loose`; a guest that has migrated needs it). So a server that may send to anybody, and goes on
@@ -6,6 +6,10 @@ sending after a client's flow was ended, would make that flow anew, and the clie
 as long as TCP repeats itself, packets in the answering direction of an ended flow are therefore no new flow: a table of
 its own, before the firewall's chains, drops them. Everything else, above all a new connection between the same two,
 goes on to the firewall. The table is made when it is first needed, and holds what ended lately.
+
+A UDP answer cannot be told from the first datagram of a flow that the server opens itself with the same two ports, so
+those count as answers for the time after which Linux forgets a UDP flow; then the server's own policy decides about
+them. Other protocols need no such care: nothing but a request begins a flow of ICMP, nothing but INIT one of SCTP.
 """
 
 from __future__ import annotations
@@ -33,19 +37,26 @@ from calico_openstack.felix.ruleset.objects import (
     in_order,
 )
 from calico_openstack.felix.ruleset.statements import DROP, NEW, CtState, Equal, InSet
-from calico_openstack.model.net import Net
-from calico_openstack.netlink.conntrack import Ends, Tracked
+from calico_openstack.netlink.conntrack import Tracked
 
 TABLE = Table("inet", "calico-ended")
 
 PERIOD = 1200.0
-"""Seconds; Linux gives up repeating after about 925 (tcp_retries2, net/ipv4/tcp_timer.c)."""
+"""Seconds, for TCP; Linux gives up repeating after about 925 (tcp_retries2, net/ipv4/tcp_timer.c)."""
 
-_TCP = 6
-_SETS = {v: SetSpec(f"ended{v}", (fields.ADDRESS[v], fields.PORT, fields.ADDRESS[v], fields.PORT)) for v in (4, 6)}
+UDP_PERIOD = 120.0
+"""Seconds, for UDP: `nf_conntrack_udp_timeout_stream`."""
 
-Packet = tuple[int, bytes]
-"""IP version, and the key in that version's set: source, port, destination, port."""
+_PERIODS = {fields.TCP: PERIOD, fields.UDP: UDP_PERIOD}
+_NAMES = {fields.TCP: "ended", fields.UDP: "ended-udp"}
+_SETS = {
+    (protocol, v): SetSpec(f"{name}{v}", (fields.ADDRESS[v], fields.PORT, fields.ADDRESS[v], fields.PORT))
+    for protocol, name in _NAMES.items()
+    for v in (4, 6)
+}
+
+Packet = tuple[int, int, bytes]
+"""Protocol, IP version, and the key in their set: source, port, destination, port."""
 
 
 def _chain() -> Chain:
@@ -54,7 +65,7 @@ def _chain() -> Chain:
             (
                 CtState(NEW),
                 Equal(fields.NFPROTO, fields.FAMILY_OF[version]),
-                Equal(fields.L4PROTO, byte(_TCP)),
+                Equal(fields.L4PROTO, byte(protocol)),
                 InSet(
                     (
                         fields.SOURCE[version],
@@ -62,12 +73,12 @@ def _chain() -> Chain:
                         fields.DESTINATION[version],
                         fields.DESTINATION_PORT,
                     ),
-                    _SETS[version].name,
+                    spec.name,
                 ),
                 DROP,
             )
         )
-        for version in (4, 6)
+        for (protocol, version), spec in _SETS.items()
     )
     return Chain("forward", tuple(rules), Hook("filter", "forward", -5))
 
@@ -82,13 +93,13 @@ class Barred:
         self.transactions = 0
 
     def bar(self, flows: Iterable[Tracked], now: float) -> None:
-        """From now on, and for PERIOD, the answers of these flows are no new flow."""
-        packets = {packet for flow in flows if flow.original.protocol == _TCP for packet in answers(flow)}
+        """From now on, and for their protocol's time, the answers of these flows are no new flow."""
+        packets = {packet for flow in flows for packet in answers(flow)}
         fresh = packets - self._until.keys()
         if packets and not self._made:
             self._make()
         self._change(fresh, add=True)
-        self._until.update(dict.fromkeys(packets, now + PERIOD))
+        self._until.update({packet: now + _PERIODS[packet[0]] for packet in packets})
 
     def expire(self, now: float) -> None:
         """Forget what is long enough ago."""
@@ -116,8 +127,8 @@ class Barred:
 
     def _change(self, packets: set[Packet], *, add: bool) -> None:
         operations: list[Operation] = []
-        for version, spec in _SETS.items():
-            keys = tuple(sorted(key for one, key in packets if one == version))
+        for kind, spec in _SETS.items():
+            keys = tuple(sorted(packet[2] for packet in packets if packet[:2] == kind))
             if keys and add:
                 operations.append(AddElements(TABLE, spec, tuple((key, None) for key in keys)))
             elif keys:
@@ -144,14 +155,12 @@ class Barred:
 
 def answers(flow: Tracked) -> set[Packet]:
     """The packets in answer to a flow's first, as the chain sees them: with and without translation."""
-    if flow.original.ports is None or flow.reply.ports is None:
+    first, back = flow.original, flow.reply
+    if first.protocol not in _PERIODS or first.ports is None or back.ports is None:
         return set()
-    back = _packet(flow.reply.source, flow.reply.ports[0], flow.reply.destination, flow.reply.ports[1])
-    first: Ends = flow.original
-    assert first.ports is not None
-    return {back, _packet(flow.reply.source, flow.reply.ports[0], first.source, first.ports[0])}
-
-
-def _packet(source: Net, source_port: int, destination: Net, destination_port: int) -> Packet:
-    key = joined(source.packed, port(source_port), destination.packed, port(destination_port))
-    return source.version, key
+    targets = {(back.destination, back.ports[1]), (first.source, first.ports[0])}
+    begin = joined(back.source.packed, port(back.ports[0]))
+    return {
+        (first.protocol, first.source.version, begin + joined(address.packed, port(number)))
+        for address, number in targets
+    }
