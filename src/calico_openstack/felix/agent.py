@@ -25,7 +25,7 @@ from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.tasks import Tasks
 from calico_openstack.etcd.aio import AsyncClient
 from calico_openstack.etcd.mirror import AsyncMirror
-from calico_openstack.felix import listeners
+from calico_openstack.felix import listeners, old_region
 from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
 from calico_openstack.felix.dataplane_settings import dataplane_settings
@@ -215,6 +215,9 @@ class Felix:
                 self._start_reporters(tasks, settings)
                 await self._running.unchanged(tasks, settings, _reporting)
                 self._reporter = None
+            left = settings.openstack_region
+            if left != self.settings.openstack_region:
+                await old_region.leave(self._client, left, settings.felix_hostname, self._store.living)
 
     def _start_reporters(self, tasks: Tasks, settings: FelixSettings) -> None:
         region, name = settings.openstack_region, settings.felix_hostname

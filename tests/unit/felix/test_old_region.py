@@ -1,0 +1,24 @@
+"""What a host that changed its region leaves to be deleted."""
+
+from calico_openstack.felix.old_region import stale
+from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.keys import EndpointStatusKey, HostStatusKey, LastHostStatusKey
+
+
+def endpoint(namespace: str, name: str) -> EndpointKey:
+    return EndpointKey(namespace, "h", "openstack", "vm", name)
+
+
+def test_only_words_about_endpoints_that_still_live_in_the_old_region_stay() -> None:
+    here, there, dead = endpoint("openstack", "1"), endpoint("openstack-region-east", "2"), endpoint("openstack", "3")
+    keys = [EndpointStatusKey(None, key).path for key in (here, there, dead)]
+    host = [HostStatusKey(None, "h").path, LastHostStatusKey(None, "h").path]
+
+    assert stale([*keys, *host, "/calico/felix/v2/no-region/host/h/unknown"], None, {here, there}) == [*keys[1:], *host]
+
+
+def test_a_named_region_is_told_by_its_own_namespace() -> None:
+    east = endpoint("openstack-region-east", "1")
+
+    assert stale([EndpointStatusKey("east", east).path], "east", {east}) == []
+    assert stale([EndpointStatusKey("west", east).path], "west", {east}) == [EndpointStatusKey("west", east).path]
