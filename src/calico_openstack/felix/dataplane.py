@@ -29,6 +29,7 @@ from calico_openstack.felix.kernel.access import KernelAccess
 from calico_openstack.felix.kernel.links import Links
 from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, concerns
 from calico_openstack.felix.kernel.routes import RouteKey, Routes
+from calico_openstack.felix.read_back import ReadBack
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.shaping import Shaping
 from calico_openstack.felix.surroundings import Surroundings
@@ -99,8 +100,9 @@ class Dataplane:
         self._others = kernel.others
         self.surroundings = self._surroundings = Surroundings(kernel.others, settings.ruleset.tap_prefixes)
         self._switchover = SwitchOver(kernel.others, self._surroundings, self._is_tap_name, self._firewall.in_place)
-        self._ledger = Retries[str]()
-        self._up: dict[EndpointKey, bool] = {}
+        self._read_back = ReadBack(
+            self._taps, self._firewall, self._routes, (self._route_keeper, self._neighbour_keeper)
+        )
         # What the next step has to do besides its changes.
         self._look_at: set[str] = set()
         self._owed_routes: dict[RouteKey, Route | None] = {}
@@ -141,11 +143,10 @@ class Dataplane:
             self._flows.changed(self._narrowing.update(self._wanted, changes))
         self._wanted.apply(changes)
         changed, flapped = self._observe(now)
-        statuses = [(key, False) for key in self._interrupted(flapped)]
-        for key in changes.endpoints_removed:
-            self._up.pop(key, None)
+        statuses = self._read_back.interrupted(flapped)
+        self._read_back.forget(changes.endpoints_removed)
         self._owe(self._taps.update(changes, changed))
-        dirty = self._look_at | set(self._ledger.due(now))
+        dirty = self._look_at | set(self._read_back.failures.due(now))
         self._look_at = set()
 
         self._withdraw(now)
@@ -167,10 +168,10 @@ class Dataplane:
             self._flows.judge(self.settings.ruleset, now)
             self._firewall.others_committed(self._flows.transactions - transactions)
             self._look_around(now)
-        statuses += self._prove(dirty, protected, failures, now)
+        statuses += self._read_back.prove(dirty, protected, failures, now)
         self._counts["flows"] = self._flows.ended - flows
         self._counts["sysctls"] = self._sysctls.operations - writes
-        failed = {name: failure.reason for name, failure in self._ledger} | self._shaping.failures
+        failed = {name: failure.reason for name, failure in self._read_back.failures} | self._shaping.failures
         failed |= {name: failure.reason for name, failure in self._switchover.failures}
         return Report(self._counts, statuses, failed, self._wake_at())
 
@@ -178,7 +179,7 @@ class Dataplane:
         """What failed and waits for its next try, by kind."""
         routes, neighbours = self._route_keeper, self._neighbour_keeper
         return {
-            "interface": self._ledger,
+            "interface": self._read_back.failures,
             **self._firewall.ledgers(),
             "route": routes.failures,
             "all routes": routes.trouble,
@@ -225,15 +226,6 @@ class Dataplane:
         if flapped & self._taps.programmed.keys():
             self._hosts_drifted()
         return {name for name in changed if self._is_tap_name(name)}, flapped
-
-    def _interrupted(self, flapped: set[str]) -> list[EndpointKey]:
-        """Endpoints that were up and whose tap was away, be it only for a moment: Neutron must see that."""
-        owners = {self._taps.owners[name].key: name for name in flapped if name in self._taps.owners}
-        interrupted = [key for key in owners if self._up.get(key)]
-        for key in interrupted:
-            log.info("endpoint.interrupted", interface=owners[key])
-        self._up.update(dict.fromkeys(interrupted, False))
-        return interrupted
 
     def _owe(self, difference: Difference) -> None:
         self._owed_routes.update(difference.routes)
@@ -302,50 +294,6 @@ class Dataplane:
             keeper.want(key, value)
         owed.clear()
 
-    def _prove(
-        self, dirty: set[str], protected: bool, failures: dict[str, str], now: float
-    ) -> list[tuple[EndpointKey, bool]]:
-        """Read back what was programmed for these interfaces; the endpoints whose status changed by it."""
-        programmed = {name: self._taps.programmed[name].ifindex for name in dirty if name in self._taps.programmed}
-        present = self._routes.present(programmed.values()) if programmed else set()
-        changed = []
-        for name in dirty:
-            owner = self._taps.owners.get(name)
-            if owner is None:
-                self._ledger.succeeded(name)
-                continue
-            reason = failures.get(name) or self._firewall.refused.get(owner.key)
-            if name in programmed:
-                reason = reason or self._reason(owner.key, name, programmed[name], protected, present)
-            if reason is not None:
-                self._ledger.failed(name, reason, now)
-            elif self._ledger.succeeded(name):
-                log.info("endpoint.recovered", interface=name)
-            up = name in programmed and reason is None
-            if self._up.get(owner.key) is not up:
-                self._up[owner.key] = up
-                changed.append((owner.key, up))
-                if up:
-                    log.info("endpoint.up", interface=name)
-                else:
-                    log.info("endpoint.down", interface=name, reason=reason or "its interface is not there or not up")
-        return changed
-
-    def _reason(self, key: EndpointKey, name: str, ifindex: int, protected: bool, present: set[Route]) -> str | None:
-        """Why an endpoint whose tap carries is not up; None if it is."""
-        if not protected:
-            return self._firewall.trouble or "the firewall could not be programmed"
-        for keeper in (self._route_keeper, self._neighbour_keeper):
-            for reason in keeper.trouble:
-                return reason[1].reason
-            for failed, failure in keeper.failures:
-                if failed.ifindex == ifindex:
-                    return failure.reason
-        missing = self._taps.expected_routes(name) - present
-        if missing:
-            return f"{len(missing)} routes are missing, the first to {min(missing).destination}"
-        return None
-
     def _hosts_drifted(self) -> None:
         """Somebody may have changed routes or neighbours."""
         self._route_keeper.drifted()
@@ -371,7 +319,7 @@ class Dataplane:
             self._firewall.wake_at(),
             None if self._firewall.trouble else self._route_keeper.wake_at(),
             self._neighbour_keeper.wake_at(),
-            self._ledger.wake_at(),
+            self._read_back.failures.wake_at(),
             self._routes.wake_at(),
             self._flows.wake_at(),
             self._shaping.wake_at(),
