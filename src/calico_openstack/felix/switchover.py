@@ -49,13 +49,13 @@ class SwitchOver:
         if self._done or self._others is None or (self.failures and not self.failures.due(now)):
             return 0
         try:
-            operations, left = self._remove(self._others)
+            operations, left, harmless = self._remove(self._others)
         except OSError as error:
-            operations, left = 0, str(error)
+            operations, left, harmless = 0, str(error), False
         if left:
             before = self.failures.get(UPSTREAM)
             failure = self.failures.failed(UPSTREAM, left, now)
-            if before is None or before.reason != left:
+            if not harmless and (before is None or before.reason != left):
                 log.error("switchover.waits", reason=left, again_in=failure.pause)
             return operations
         self._done = self._surroundings.upstream_removed = True
@@ -63,24 +63,29 @@ class SwitchOver:
             log.info("switchover.done")
         return operations
 
-    def _remove(self, others: Others) -> tuple[int, str]:
-        """How many operations were done, and what stays and why; empty if nothing does. OSError from any part."""
+    def _remove(self, others: Others) -> tuple[int, str, bool]:
+        """How many operations were done; what stays and why, empty if nothing does; whether that filters nothing.
+
+        OSError from any part.
+        """
         self._surroundings.read(others)
         rules = self._surroundings.upstream
         limits = others.upstream_limits(self._is_tap)
         sets = others.upstream_sets()
         if not (rules or limits.filters or limits.devices or sets):
-            return 0, ""
+            return 0, "", True
         if not self._in_place():
-            return 0, "our own firewall is not in place"
+            return 0, "our own firewall is not in place", False
         held = [one for one in self._surroundings.obstacles if one.place in rules.rules]
         if held:
-            return 0, f"without them guests would be cut off by {held[0]}"
+            return 0, f"without them guests would be cut off by {held[0]}", False
         operations = others.remove_rules(rules) + others.remove_limits(limits)
-        log.info("switchover.removed", rules=str(rules), limits=len(limits.devices), sets=len(sets))
+        if operations:
+            log.info("switchover.removed", rules=str(rules), limits=len(limits.devices), sets=len(sets))
+        # The kernel lets go of sets a moment after the rules that used them.
         left = others.remove_sets(sets, _SECONDS_OF_SETS)
         reason = next((f"ipset {name}: {why}" for name, why in left.items()), "")
-        return operations + len(sets) - len(left), reason and f"{len(left)} ipsets are left, {reason}"
+        return operations + len(sets) - len(left), reason and f"{len(left)} ipsets are left, {reason}", True
 
     def wake_at(self) -> float | None:
         return self.failures.wake_at()

@@ -1,7 +1,7 @@
 """The kernel's ipsets by nfnetlink: names, and removal (linux/netfilter/ipset/ip_set.h). Needs CAP_NET_ADMIN.
 
 A kernel that has no ipset loaded is not asked: the question would load it. A set that a rule uses cannot be
-removed (EBUSY), also for a moment after that rule is gone. Each removal waits for the packets under way, some
+removed (IPSET_ERR_BUSY), also for a moment after that rule is gone. Each removal waits for the packets under way, some
 milliseconds.
 """
 
@@ -20,6 +20,7 @@ _PROTOCOL, _NAME, _FLAGS = 1, 2, 6
 _NAMES_ONLY = 1 << 1  # IPSET_FLAG_LIST_SETNAME
 _HEADER = bytes(4)
 _VERSION = 6
+_BUSY = 4100  # IPSET_ERR_BUSY
 
 
 def loaded(sys: Path = Path("/sys/module/ip_set")) -> bool:
@@ -47,5 +48,5 @@ def destroy(connection: NetlinkSocket, unwanted: list[str], seconds: float) -> d
             connection.request(Request(_SUBSYSTEM | _DESTROY, 0, _HEADER + u8(_PROTOCOL, _VERSION) + text(_NAME, name)))
         except NetlinkError as error:
             if error.errno != errno.ENOENT:
-                left[name] = "in use by rules" if error.errno == errno.EBUSY else str(error)
+                left[name] = "in use by rules" if error.errno == _BUSY else str(error)
     return left
