@@ -128,7 +128,7 @@ class Felix:
             due = resyncs.due(self.settings, time.monotonic())
             step = partial(_step, dataplane, self._dataplane_settings(), changes, due)
             self._after(changes, *await loop.run_in_executor(thread, step))
-            await self._sleep(dataplane.events.filenos(), resyncs.wake_at())
+            await self._sleep(dataplane.events.filenos(), dataplane.guests(), resyncs.wake_at())
 
     async def _wait_until_ready(self) -> None:
         if not self._has_ipv6:
@@ -183,21 +183,30 @@ class Felix:
                 log.warning("endpoint.absent", endpoint=key.endpoint, workload=key.workload, reason=reason)
         self._running.absences = reasons
 
-    async def _sleep(self, events: Iterable[int], resync_at: float) -> None:
-        """Until there is something to do: news from the datastore or the kernel, a retry, a resync, a heartbeat."""
+    async def _sleep(self, events: Iterable[int], guests: Iterable[int], resync_at: float) -> None:
+        """Until there is something to do: news from the datastore, the kernel or a guest, a retry, a resync, a
+        heartbeat. What a guest says is not made to wait for more: its packets get lost meanwhile."""
         loop = asyncio.get_running_loop()
         now = time.monotonic()
+        urgent = asyncio.Event()
         # The apply thread drains the socket; until then the loop must not spin on it.
         for event in events:
             loop.add_reader(event, self._wake.set)
+        for guest in guests:
+            loop.add_reader(guest, self._hurry, urgent)
         try:
             until = min(resync_at, self._wake_at if self._wake_at is not None else math.inf)
             # A retry that is due already has just been made: not in a tight circle.
             await self._wait(min(HEARTBEAT, max(COALESCE, until - now)))
         finally:
-            for event in events:
+            for event in (*events, *guests):
                 loop.remove_reader(event)
-        await asyncio.sleep(COALESCE)
+        if not urgent.is_set():
+            await asyncio.sleep(COALESCE)
+
+    def _hurry(self, urgent: asyncio.Event) -> None:
+        urgent.set()
+        self._wake.set()
 
     async def _wait(self, seconds: float) -> None:
         try:

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.reconcile import Reconciler
 from calico_openstack.daemon.retry import Retries
+from calico_openstack.felix.arrivals import Arrivals
 from calico_openstack.felix.firewall import Firewall
 from calico_openstack.felix.flows import Flows
 from calico_openstack.felix.kernel.access import KernelAccess
@@ -36,6 +37,7 @@ from calico_openstack.felix.surroundings import Surroundings
 from calico_openstack.felix.switchover import SwitchOver
 from calico_openstack.felix.taps import Difference, Taps
 from calico_openstack.felix.wanted.host import HostRules, global_sysctls
+from calico_openstack.felix.wanted.migration import Migrations
 from calico_openstack.felix.wanted.narrowing import Narrowed, Narrowing
 from calico_openstack.felix.wanted.state import Changes, Wanted
 from calico_openstack.model.endpoint import EndpointKey
@@ -88,7 +90,8 @@ class Dataplane:
         # Public for who shows them (metrics, the debug socket), as whole copies: this thread goes on changing them.
         self.wanted = self._wanted = Wanted()
         self.firewall = self._firewall = Firewall(settings.ruleset, self._wanted, kernel.tables)
-        self.taps = self._taps = Taps(settings.host, self._tap)
+        self._migrations = Migrations(settings.host.convergence)
+        self.taps = self._taps = Taps(settings.host, self._tap, self._migrations.phase)
         self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
         self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
         self._route_keeper = Reconciler[RouteKey, Route](self._routes)
@@ -103,8 +106,12 @@ class Dataplane:
         self._read_back = ReadBack(
             self._taps, self._firewall, self._routes, (self._route_keeper, self._neighbour_keeper)
         )
+        self._arrivals = Arrivals(
+            self._wanted, self._taps, self._migrations, self._links.by_name, self._routes.present, kernel.captures
+        )
         # What the next step has to do besides its changes.
         self._look_at: set[str] = set()
+        self._watched: set[str] = set()
         self._owed_routes: dict[RouteKey, Route | None] = {}
         self._owed_neighbours: dict[NeighbourKey, str | None] = {}
         self._owed_releases: set[Net] = set()
@@ -132,6 +139,7 @@ class Dataplane:
         self.settings = settings
         self._surroundings.use(settings.ruleset.tap_prefixes)
         self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
+        self._migrations.convergence = settings.host.convergence
         self._owe(self._taps.use(settings.host))
         self.resync(firewall=False)
 
@@ -145,7 +153,11 @@ class Dataplane:
         changed, flapped = self._observe(now)
         statuses = self._read_back.interrupted(flapped)
         self._read_back.forget(changes.endpoints_removed)
+        changed |= self._arrivals.update(changes, now)
         self._owe(self._taps.update(changes, changed))
+        self._owe(self._arrivals.claims())
+        self._arrivals.listen(self._watched, now)
+        self._watched = set()
         dirty = self._look_at | set(self._read_back.failures.due(now))
         self._look_at = set()
 
@@ -190,8 +202,12 @@ class Dataplane:
             "switch-over": self._switchover.failures,
         }
 
+    def guests(self) -> tuple[int, ...]:
+        """Files that are readable when a guest has said something that should have an effect at once."""
+        return self._arrivals.filenos()
+
     def close(self) -> None:
-        for part in (self._connection, self.events, self._firewall, self._flows, self._others):
+        for part in (self._connection, self.events, self._firewall, self._flows, self._others, self._arrivals):
             if part is not None:
                 part.close()
 
@@ -232,6 +248,7 @@ class Dataplane:
         self._owed_neighbours.update(difference.neighbours)
         self._owed_releases |= difference.released
         self._look_at |= difference.interfaces
+        self._watched |= difference.watched
 
     def _withdraw(self, now: float) -> None:
         """Remove the routes that no tap gets any more, and those to taps whose endpoint has lost the address."""
@@ -325,6 +342,7 @@ class Dataplane:
             self._shaping.wake_at(),
             self._surroundings.wake_at(),
             self._switchover.wake_at(),
+            self._arrivals.wake_at(),
             0.0 if self._look_at else None,
         ]
         return min((at for at in times if at is not None), default=None)

@@ -46,6 +46,14 @@ class Difference:
     released: set[Net] = field(default_factory=set)
     watched: set[str] = field(default_factory=set)
 
+    def merge(self, later: Difference) -> None:
+        """As if `later` had happened at the same time."""
+        self.interfaces |= later.interfaces
+        self.routes.update(later.routes)
+        self.neighbours.update(later.neighbours)
+        self.released |= later.released
+        self.watched |= later.watched
+
 
 class Taps:
     """`carrying(name)` gives the interface if it is there and carries, `phase` how far the live migration of an
@@ -70,6 +78,8 @@ class Taps:
         self._awarded: dict[Net, Route] = {}
         self._holders: dict[Net, str] = {}
         self._names: dict[int, str] = {}
+        self._recalled = False
+        self._unsettled: set[Net] = set()
 
     def update(self, changes: Changes, interfaces: Iterable[str] = ()) -> Difference:
         """Take in changed endpoints and interfaces whose link changed."""
@@ -81,6 +91,10 @@ class Taps:
         for interface in difference.interfaces:
             self._look(interface, difference)
         difference.watched |= difference.interfaces
+        self._settle(difference)
+        if self._recalled:
+            self._claims.forget_undisputed()
+            self._recalled = False
         return difference
 
     def use(self, rules: HostRules) -> Difference:
@@ -94,11 +108,11 @@ class Taps:
         difference = self.update(Changes(), self.owners)
         difference.routes.update((key, None) for key in routes if key not in self.routes)
         difference.neighbours.update((key, None) for key in neighbours if key not in self.neighbours)
-        self._claims.forget_undisputed()
         return difference
 
     def found(self, holders: Mapping[Net, int]) -> None:
         """Who has which prefix as a former process left it, to be told before the first update."""
+        self._recalled = True
         for net, ifindex in holders.items():
             self._claims.prefer(net, ifindex)
 
@@ -113,6 +127,7 @@ class Taps:
                 self._claims.prefer(net, programmed.ifindex)
                 self._award(net, difference)
                 difference.interfaces |= {interface, self._names[before]} if before is not None else {interface}
+        self._settle(difference)
         return difference
 
     def watch(self, interface: str) -> Watch | None:
@@ -211,16 +226,19 @@ class Taps:
             difference.routes[key_of(was)] = None
         if route is not None:
             self._awarded[net] = self.routes[key_of(route)] = difference.routes[key_of(route)] = route
-            self._hold(net, self._names[route.ifindex], difference)
+        self._unsettled.add(net)
         difference.watched.update(self._names[ifindex] for ifindex in self._claims.claimants(net))
 
-    def _hold(self, net: Net, interface: str, difference: Difference) -> None:
-        """A prefix that moves to another interface must not take its flows along."""
-        before = self._holders.get(net)
-        if net.is_host:
-            self._holders[net] = interface
-            if before is not None and before != interface:
-                difference.released.add(net)
+    def _settle(self, difference: Difference) -> None:
+        """A prefix that has moved to another interface must not take its flows along. Only the end of an update
+        counts: on the way to it several may have had the prefix."""
+        for net in self._unsettled:
+            route = self._awarded.get(net)
+            if route is not None and net.is_host:
+                before, self._holders[net] = self._holders.get(net), self._names[route.ifindex]
+                if before is not None and before != self._holders[net]:
+                    difference.released.add(net)
+        self._unsettled.clear()
 
     def _route(self, net: Net, ifindex: int) -> Route:
         rules = self.rules

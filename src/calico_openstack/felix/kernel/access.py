@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from calico_openstack.felix.kernel.barred import Barred
+from calico_openstack.felix.kernel.captures import Captures
 from calico_openstack.felix.kernel.conntrack import Conntrack
 from calico_openstack.felix.kernel.events import KernelEvents
 from calico_openstack.felix.kernel.nft import NftTables
@@ -20,7 +21,7 @@ from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
 @dataclass(slots=True)
 class KernelAccess:
     """`route` is a strict rtnetlink socket. What is here belongs to the dataplane, which closes it. Without `others`
-    nothing of other software is looked at."""
+    nothing of other software is looked at, without `captures` no guest is listened to."""
 
     route: NetlinkSocket
     events: KernelEvents
@@ -29,9 +30,10 @@ class KernelAccess:
     conntrack: Conntrack
     barred: Barred
     others: Others | None = None
+    captures: Captures | None = None
 
     @classmethod
     def open(cls) -> KernelAccess:
         """The kernel of this thread's network namespace. OSError if it grants no netlink socket."""
         route = NetlinkSocket(ROUTE, strict=True)
-        return cls(route, KernelEvents(), NftTables(), Sysctls(), Conntrack(), Barred(), Others())
+        return cls(route, KernelEvents(), NftTables(), Sysctls(), Conntrack(), Barred(), Others(), Captures())
