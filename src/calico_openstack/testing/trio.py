@@ -193,7 +193,8 @@ class Trio:
         names = {one: name for name, one in tries.items()}
         passed = {names[one] for one in self.listeners.passes(names, [tries[name] for name in should])}
         missing, surprising = sorted(should - passed), sorted(passed - should)
-        assert (missing, surprising) == ([], []), "should pass and does not; passes and should not"
+        assert not missing, f"should pass and do not: {missing}"
+        assert not surprising, f"pass and should not: {surprising}"
 
 
 def _wire(one: Workload) -> None:

@@ -117,6 +117,12 @@ def test_overlapping_and_repeated_members_are_a_union_that_leaves_nothing_behind
     ruled.delete(network_set("two"))
     reached_by(ruled)
 
+    # A network inside another one, which goes first.
+    ruled.put(network_set("one", "10.65.0.0/31", "2001:db8:a41::/127"), network_set("two", *BOTH))
+    reached_by(ruled, "w0", "w1")
+    ruled.delete(network_set("two"))
+    reached_by(ruled, "w0")
+
 
 @pytest.mark.conformance("P18")
 def test_labels_of_guests_and_of_sets_count_side_by_side(ruled: Trio) -> None:
