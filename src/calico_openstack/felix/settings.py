@@ -47,6 +47,9 @@ class FelixSettings:
     device_route_source_address_ipv6: Net | None = None
     ipv4_normal_route_priority: int = 1024
     ipv6_normal_route_priority: int = 1024
+    ipv4_elevated_route_priority: int = 512
+    ipv6_elevated_route_priority: int = 512
+    live_migration_route_convergence_time: float = 30.0
     remove_external_routes: bool = True
     remove_upstream_rules: bool = True
     route_sync_disabled: bool = False
@@ -141,6 +144,9 @@ TYPED: dict[str, _Typed] = {
     "DeviceRouteSourceAddressIPv6": _Typed("device_route_source_address_ipv6", to.address(6), None),
     "IPv4NormalRoutePriority": _Typed("ipv4_normal_route_priority", _PRIORITY),
     "IPv6NormalRoutePriority": _Typed("ipv6_normal_route_priority", _PRIORITY),
+    "IPv4ElevatedRoutePriority": _Typed("ipv4_elevated_route_priority", _PRIORITY),
+    "IPv6ElevatedRoutePriority": _Typed("ipv6_elevated_route_priority", _PRIORITY),
+    "LiveMigrationRouteConvergenceTime": _Typed("live_migration_route_convergence_time", to.seconds),
     "RemoveExternalRoutes": _Typed("remove_external_routes", to.boolean),
     "RemoveUpstreamRules": _Typed("remove_upstream_rules", to.boolean),
     "RouteSyncDisabled": _Typed("route_sync_disabled", to.boolean),
