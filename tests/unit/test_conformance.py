@@ -44,14 +44,26 @@ def marked() -> dict[str, set[tuple[str, str]]]:
 
 
 def _marks(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """Pairs of test function and ID; decorators of the functions themselves only."""
-    for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.conformance":
-                    assert node.name.startswith("test_"), f"pytest does not collect {node.name}"
-                    for argument in decorator.args:
-                        yield node.name, ast.literal_eval(argument)
+    """Pairs of test function and ID: marks of the function, and those of the whole file (`pytestmark`)."""
+    tests = [node for node in module.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+    used = 0
+    for test in tests:
+        for decorator in test.decorator_list:
+            for name in _ids(decorator):
+                used += 1
+                yield test.name, name
+    for node in module.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
+            for name in _ids(node.value):
+                used += 1
+                yield from ((test.name, name) for test in tests)
+    assert used == len(list(_ids(module))), "a mark sits where pytest or this test does not see it"
+
+
+def _ids(node: ast.AST) -> Iterator[str]:
+    for call in ast.walk(node):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "pytest.mark.conformance":
+            yield from map(ast.literal_eval, call.args)
 
 
 def test_every_line_of_the_list_is_either_shown_or_left_out_with_a_reason() -> None:
