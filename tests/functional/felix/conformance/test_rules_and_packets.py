@@ -54,16 +54,21 @@ def kernel_log() -> Iterator[int]:
         return before
 
     try:
-        before = turn("1")
+        opened = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
-        pytest.skip(f"packets of other namespaces cannot be logged here: {error}")
-    opened = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
-    os.lseek(opened, 0, os.SEEK_END)
+        pytest.skip(f"the kernel's log cannot be read here: {error}")
     try:
-        yield opened
+        os.lseek(opened, 0, os.SEEK_END)
+        try:
+            before = turn("1")
+        except OSError as error:
+            pytest.skip(f"packets of other namespaces cannot be logged here: {error}")
+        try:
+            yield opened
+        finally:
+            turn(before)
     finally:
         os.close(opened)
-        turn(before)
 
 
 def lines(opened: int) -> Iterator[str]:
