@@ -13,11 +13,15 @@ Lives in the apply thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.kernel.others import Others
+from calico_openstack.felix.kernel.upstream_remains import Limits
+from calico_openstack.felix.obstacles import Obstacle
 from calico_openstack.felix.surroundings import Surroundings
+from calico_openstack.felix.upstream import Leftovers
 
 log = get_logger("felix.switchover")
 
@@ -25,6 +29,29 @@ _SECONDS_OF_SETS = 0.1
 """So long one step removes sets; the rest is for the next steps."""
 
 UPSTREAM = "upstream's rules"
+
+
+class Found(NamedTuple):
+    """What upstream left. `held`: chains of the host that would cut guests off without it."""
+
+    rules: Leftovers
+    limits: Limits
+    sets: list[str]
+    held: list[Obstacle]
+
+    def __bool__(self) -> bool:
+        return bool(self.rules or self.limits.filters or self.limits.devices or self.sets)
+
+    def __str__(self) -> str:
+        return f"{self.rules}, {len(self.sets)} ipsets, {len(self.limits.devices)} devices of limits"
+
+
+def look(others: Others, surroundings: Surroundings, is_tap: Callable[[str], bool]) -> Found:
+    """What there is to remove. OSError if it cannot be read."""
+    surroundings.read(others)
+    rules = surroundings.upstream
+    held = [one for one in surroundings.obstacles if one.place in rules.rules]
+    return Found(rules, others.upstream_limits(is_tap), others.upstream_sets(), held)
 
 
 class SwitchOver:
@@ -59,6 +86,8 @@ class SwitchOver:
                 log.error("switchover.waits", reason=left, again_in=failure.pause)
             return operations
         self._done = self._surroundings.upstream_removed = True
+        if operations:
+            self._surroundings.drifted()  # the old tables that it remembers are others now
         if self.failures.succeeded(UPSTREAM) or operations:
             log.info("switchover.done")
         return operations
@@ -68,24 +97,20 @@ class SwitchOver:
 
         OSError from any part.
         """
-        self._surroundings.read(others)
-        rules = self._surroundings.upstream
-        limits = others.upstream_limits(self._is_tap)
-        sets = others.upstream_sets()
-        if not (rules or limits.filters or limits.devices or sets):
+        found = look(others, self._surroundings, self._is_tap)
+        if not found:
             return 0, "", True
         if not self._in_place():
             return 0, "our own firewall is not in place", False
-        held = [one for one in self._surroundings.obstacles if one.place in rules.rules]
-        if held:
-            return 0, f"without them guests would be cut off by {held[0]}", False
-        operations = others.remove_rules(rules) + others.remove_limits(limits)
+        if found.held:
+            return 0, f"without them guests would be cut off by {found.held[0]}", False
+        operations = others.remove_rules(found.rules) + others.remove_limits(found.limits)
         if operations:
-            log.info("switchover.removed", rules=str(rules), limits=len(limits.devices), sets=len(sets))
+            log.info("switchover.removed", what=str(found))
         # The kernel lets go of sets a moment after the rules that used them.
-        left = others.remove_sets(sets, _SECONDS_OF_SETS)
+        left = others.remove_sets(found.sets, _SECONDS_OF_SETS)
         reason = next((f"ipset {name}: {why}" for name, why in left.items()), "")
-        return operations + len(sets) - len(left), reason and f"{len(left)} ipsets are left, {reason}", True
+        return operations + len(found.sets) - len(left), reason and f"{len(left)} ipsets are left, {reason}", True
 
     def wake_at(self) -> float | None:
         return self.failures.wake_at()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import click
 
@@ -16,14 +17,18 @@ from calico_openstack.daemon import logs
 from calico_openstack.etcd.values import Event, Snapshot
 from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.felix.comparison import Comparison, compare
+from calico_openstack.felix.dataplane import DataplaneSettings
 from calico_openstack.felix.dataplane_settings import dataplane_settings
 from calico_openstack.felix.datastore import Datastore
+from calico_openstack.felix.kernel.others import Others
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.main import DEFAULT_FILE, local_settings
 from calico_openstack.felix.plan import findings
 from calico_openstack.felix.ruleset.text import print_changes
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
 from calico_openstack.felix.settings_sources import datastore_sources
+from calico_openstack.felix.surroundings import Surroundings
+from calico_openstack.felix.switchover import look
 from calico_openstack.felix.wanted.state import Changes
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.keys import RESOURCES
@@ -42,6 +47,13 @@ class Thought:
     problems: tuple[str, ...]
     documents: tuple[str, ...]
     absent: dict[EndpointKey, str]
+
+
+class Around(NamedTuple):
+    """`leftovers` of the upstream Felix that are to be removed, and `obstacles`, in words."""
+
+    leftovers: list[str]
+    obstacles: list[str]
 
 
 @click.command("plan")
@@ -66,7 +78,9 @@ def command(text: bool, config_file: str) -> None:
         sysctls = Sysctls()
         rp_filter = sysctls.read("ipv4/conf/default/rp_filter") or "1"
         has_ipv6 = sysctls.read("ipv6/conf/all/forwarding") is not None
-        comparison = compare(dataplane_settings(thought.settings, rp_filter, has_ipv6), thought.changes)
+        wanted = dataplane_settings(thought.settings, rp_filter, has_ipv6)
+        comparison = compare(wanted, thought.changes)
+        around = _look_around(wanted)
     except (connection.SettingsError, connection.EtcdError) as error:
         connection.fail(error)
     except OSError as error:
@@ -75,8 +89,8 @@ def command(text: bool, config_file: str) -> None:
     if text:
         click.echo(print_changes(comparison.nft), nl=False)
     else:
-        click.echo("\n".join(as_lines(thought, comparison)))
-    raise SystemExit(SOMETHING if comparison else 0)
+        click.echo("\n".join(as_lines(thought, comparison, around)))
+    raise SystemExit(SOMETHING if comparison or around.leftovers else 0)
 
 
 def think(settings: FelixSettings, local: list[Source], snapshot: Snapshot) -> Thought:
@@ -97,16 +111,31 @@ def think(settings: FelixSettings, local: list[Source], snapshot: Snapshot) -> T
     )
 
 
-def as_lines(thought: Thought, comparison: Comparison) -> Iterator[str]:
+def _look_around(settings: DataplaneSettings) -> Around:
+    others = Others()
+    try:
+        surroundings = Surroundings(others, settings.ruleset.tap_prefixes)
+        found = look(others, surroundings, settings.ruleset.is_tap)
+    finally:
+        others.close()
+    left = [str(found)] if found and settings.remove_upstream_rules else []
+    left += [f"not before guests can do without: {one}" for one in found.held if left]
+    return Around(left, [str(one) for one in surroundings.obstacles])
+
+
+def as_lines(thought: Thought, comparison: Comparison, around: Around) -> Iterator[str]:
     """For people."""
     total = sum(comparison.counts().values())
     host = thought.settings.felix_hostname
+    idle = "the host is to be taken over from upstream" if around.leftovers else "nothing to do"
     endpoints, work = _counted(len(comparison.owners), "endpoint"), _counted(total, "operation")
-    yield f"host {host}: {endpoints}; {f'{work} to do' if total else 'nothing to do'}"
+    yield f"host {host}: {endpoints}; {f'{work} to do' if total else idle}"
     if thought.frozen is not None:
         yield f"Felix waits and does none of it: {thought.frozen}"
     for target, found in findings(comparison).items():
         yield from _section(target, [f"{finding.what}: {finding.why}" for finding in found])
+    yield from _section("left by the upstream Felix, to be removed once ours is in place", around.leftovers)
+    yield from _section("other software that stops guests", around.obstacles)
     yield from _section("taps that are not there or do not carry", [
         f"{owner.interface}, port {owner.key.endpoint}" for owner in comparison.waiting
     ])  # fmt: skip

@@ -197,6 +197,24 @@ def test_what_upstream_left_goes_and_what_is_the_host_s_own_stays(
     eventually(lambda: not any(stage.step(seconds=70).operations.values()), "nothing left to do")
     assert sorted(run("ipset", "list", "-n").split()) == ["mine"]
     assert not stage.dataplane.ledgers()["switch-over"]
+    run("nft", "add", "table", "inet", "another")
+    stage.step(seconds=20)
+    assert stage.dataplane.surroundings.obstacles == ()
+
+
+def test_an_upstream_felix_that_runs_on_is_named_and_not_fought(
+    stage: Stage,
+    guests: tuple[Guest, Guest],
+) -> None:
+    taps = tuple(guest.tap for guest in guests)
+    stage.step(allowed(guests))
+    add_upstream("iptables-nft", taps, sets=False)
+
+    eventually(lambda: stage.step(seconds=20) and stage.dataplane.surroundings.obstacles, "noticed")
+
+    (told,) = stage.dataplane.surroundings.obstacles
+    assert "the upstream Felix works on this host, too" in told.why
+    assert "cali-FORWARD" in saved("iptables-nft")
 
 
 @pytest.mark.conformance("K5")
@@ -406,7 +424,7 @@ class Talk:
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            if line[0].isdigit():
+            if line.endswith("\n"):  # not cut short by the end
                 self.done, self.lost = map(int, line.split())
 
     def goes_on(self, exchanges: int = 100) -> None:

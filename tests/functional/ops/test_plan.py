@@ -75,6 +75,29 @@ def test_damage_and_news_are_planned_and_nothing_is_touched(felix: Host, plan: P
     assert f"{sum(operations[name] for name in ('nft', 'routes', 'neighbours', 'sysctls'))} operations" in done.stdout
 
 
+def test_a_host_to_be_taken_over_is_told_with_what_stands_in_the_way(felix: Host, plan: Plan) -> None:
+    upstream = """*filter
+:FORWARD DROP [0:0]
+:cali-FORWARD - [0:0]
+-A FORWARD -m comment --comment "cali:wUHhoiAYhphO9Mso" -j cali-FORWARD
+COMMIT
+"""
+    subprocess.run(["iptables-nft-restore", "--noflush"], input=upstream, text=True, check=True)
+
+    done = plan()
+
+    assert done.returncode == 1
+    assert f"host {HOST}: 1 endpoint; the host is to be taken over from upstream\n" in done.stdout
+    assert "  0 tables, 1 chains, 1 rules in chains of others, 0 ipsets, 0 devices of limits\n" in done.stdout
+    assert "  not before guests can do without: chain FORWARD of table ip filter: its policy is drop" in done.stdout
+    subprocess.run(["iptables-nft", "-P", "FORWARD", "ACCEPT"], check=True)
+    assert "not before" not in plan().stdout
+    felix.start()
+    eventually(lambda: "switchover.done" in felix.lines(), "taken over")
+    felix.stop()
+    assert plan().stdout == f"host {HOST}: 1 endpoint; nothing to do\n"
+
+
 def test_a_fresh_host_is_planned_as_a_whole_and_what_felix_waits_for_is_said(felix: Host, plan: Plan) -> None:
     subprocess.run(["nft", "delete", "table", "inet", "calico"], check=True)
     felix.delete("clusterinformations/default")
