@@ -19,7 +19,7 @@ FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "ip6": 10}
 HOOKS = {"prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4}
 ARP_HOOKS = {"input": 0, "output": 1}
 
-SET_INTERVAL, SET_MAP, SET_CONCAT = 0x4, 0x8, 0x80
+SET_INTERVAL, SET_MAP, SET_TIMEOUT, SET_DYNAMIC, SET_CONCAT = 0x4, 0x8, 0x10, 0x20, 0x80
 ELEMENT_END, ELEMENT_CATCH_ALL = 0x1, 0x2
 BIG_ENDIAN, HOST_ENDIAN = 2, 1
 
@@ -140,7 +140,22 @@ def reject_tcp_reset() -> bytes:
 
 def limit(rate: int, seconds: int, burst: int, *, over: bool) -> bytes:
     """`rate` packets in `seconds` (NFTA_LIMIT_UNIT), NFT_LIMIT_F_INV if `over`."""
-    return expression("limit", be64(1, rate), be64(2, seconds), be32(3, burst), be32(4, 0), be32(5, int(over)))
+    return nest(1, limit_of(rate, seconds, burst, over=over))
+
+
+def limit_of(rate: int, seconds: int, burst: int, *, over: bool) -> bytes:
+    """The same as the content of an attribute, for `remember`."""
+    parts = be64(1, rate), be64(2, seconds), be32(3, burst), be32(4, 0), be32(5, int(over))
+    return text(1, "limit") + nest(2, *parts)
+
+
+def remember(name: str, *, refresh: bool, bucket: bytes = b"") -> bytes:
+    """The registers from the first on become an element of the set (NFT_DYNSET_OP_ADD, or _UPDATE to `refresh` its
+    time), with a bucket of its own."""
+    parts = [text(1, name), be32(3, int(refresh)), be32(4, register(0))]
+    if bucket:
+        parts.append(nest(7, bucket))
+    return expression("dynset", *parts)
 
 
 def connection_limit(count: int) -> bytes:
@@ -185,8 +200,11 @@ def set_body(
     data_length: int = 0,
     field_lengths: tuple[int, ...] = (),
     byte_order: int = BIG_ENDIAN,
+    dynamic: tuple[int, int] | None = None,
 ) -> bytes:
     """Attributes of NFT_MSG_NEWSET. `field_lengths` describes a concatenation of ranges to the kernel (pipapo).
+
+    `dynamic`: the most elements, and their time in seconds.
 
     `byte_order` travels in the set's user data (NFTNL_UDATA_SET_KEYBYTEORDER), for `nft list` alone:
     without it, nft prints interface names as numbers. More of nft's own user data is left out on purpose:
@@ -201,6 +219,8 @@ def set_body(
     if field_lengths:
         described = nest(2, *(nest(1, be32(1, length)) for length in field_lengths))
         parts.append(nest(9, described))
+    if dynamic is not None:
+        parts += [nest(9, be32(1, dynamic[0])), be64(11, dynamic[1] * 1000)]
     parts.append(attr(13, b"\x00\x04" + struct.pack("=I", byte_order)))
     return b"".join(parts)
 

@@ -160,6 +160,8 @@ class NftTables:
                 spec = decode.set_spec(found)
                 content.sets[spec.name] = NamedSet(spec)
         for name, named_set in content.sets.items():
+            if named_set.spec.dynamic:
+                continue
             elements: list[bytes] = []
             place = named + text(2, name)
             for answer in self._socket.dump(nft.message(nft.GET_ELEMENTS, table.family, place)):

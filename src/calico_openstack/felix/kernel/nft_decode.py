@@ -9,7 +9,7 @@ from __future__ import annotations
 from calico_openstack.felix.kernel.nft_encode import set_attributes
 from calico_openstack.felix.ruleset import fields
 from calico_openstack.felix.ruleset.fields import DataType
-from calico_openstack.felix.ruleset.objects import ANY_KEY, Hook, Key, SetSpec, Value
+from calico_openstack.felix.ruleset.objects import ANY_KEY, Dynamic, Hook, Key, SetSpec, Value
 from calico_openstack.felix.ruleset.statements import Verdict
 from calico_openstack.netlink import nftables as nft
 from calico_openstack.netlink import wire
@@ -58,10 +58,18 @@ def set_spec(found: dict[int, bytes]) -> SetSpec:
         parts.append(_TYPES.get(code & 0x3F, _UNKNOWN))
         code >>= 6
     data = _TYPES.get(read_be32(found[6]), _UNKNOWN) if 6 in found else None
-    spec = SetSpec(name, tuple(reversed(parts)), bool(flags & nft.SET_INTERVAL), data)
+    spec = SetSpec(name, tuple(reversed(parts)), bool(flags & nft.SET_INTERVAL), data, _dynamic(found, flags))
     length = read_be32(found[5])
     ours = set_attributes(spec)
     return spec if ours[0] == flags and ours[2] == length else spec._replace(key=(_UNKNOWN,))
+
+
+def _dynamic(found: dict[int, bytes], flags: int) -> Dynamic | None:
+    if not flags & nft.SET_DYNAMIC:
+        return None
+    size = attributes(found[9]).get(1) if 9 in found else None
+    milliseconds = int.from_bytes(found.get(11, b""), "big")
+    return Dynamic(read_be32(size) if size else 0, milliseconds // 1000)
 
 
 def elements(spec: SetSpec, found: list[bytes]) -> dict[Key, Value]:

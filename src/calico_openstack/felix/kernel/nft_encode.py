@@ -107,6 +107,8 @@ def set_attributes(spec: SetSpec) -> tuple[int, int, int, int | None]:
         flags |= nft.SET_INTERVAL | (nft.SET_CONCAT if len(spec.key) > 1 else 0)
     if spec.value:
         flags |= nft.SET_MAP
+    if spec.dynamic:
+        flags |= nft.SET_DYNAMIC | nft.SET_TIMEOUT
     return flags, key_type, length, spec.value.code if spec.value else None
 
 
@@ -124,6 +126,7 @@ def _set_body(table: Table, spec: SetSpec, identity: int) -> bytes:
         data_length=spec.value.width if spec.value and spec.value is not fields.VERDICT else 0,
         field_lengths=tuple(part.width for part in spec.key) if ranges else (),
         byte_order=nft.HOST_ENDIAN if spec.key == (fields.IFNAME,) else nft.BIG_ENDIAN,
+        dynamic=spec.dynamic,
     )
 
 
@@ -186,6 +189,11 @@ def _statement(table: Table, statement: Statement) -> bytes:
             return nft.reject_tcp_reset()
         case statements.Rate(rate, unit, burst, over):
             return nft.limit(rate, _SECONDS[unit], burst, over=over)
+        case statements.RateOf(parts, name, rate, unit, burst, over):
+            bucket = nft.limit_of(rate, _SECONDS[unit], burst, over=over)
+            return _load(table, *parts) + nft.remember(name, refresh=True, bucket=bucket)
+        case statements.Remember(parts, name, refresh):
+            return _load(table, *parts) + nft.remember(name, refresh=refresh)
         case statements.MoreConnections(limit):
             return nft.connection_limit(limit)
         case statements.SetDscp(version, value):

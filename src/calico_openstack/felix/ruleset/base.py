@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from calico_openstack.felix.ruleset import fields
+from calico_openstack.felix.ruleset import fields, floods
 from calico_openstack.felix.ruleset.fields import byte, port
 from calico_openstack.felix.ruleset.objects import Chain, Hook, Key, Rule, SetSpec, Table, Value
 from calico_openstack.felix.ruleset.settings import BOOT_TABLE, INET_TABLE, RulesetSettings
@@ -65,7 +65,7 @@ ARP_SELF = SetSpec("self", (fields.IFNAME, fields.IPV4))
 
 INET_SETS = (
     TAPS, GUESTS, GUESTS_WIDE, EGRESS, INGRESS, LINK_ICMPV6, HOST_ICMPV6,
-    *SOURCES.values(), *SOURCES_WIDE.values(), *FLOATING.values(), *HAIRPIN.values(),
+    *SOURCES.values(), *SOURCES_WIDE.values(), *FLOATING.values(), *HAIRPIN.values(), *floods.INET_SETS,
 )  # fmt: skip
 
 RATES = {d: SetSpec(f"{d}-rate", (fields.IFNAME,), value=fields.VERDICT) for d in ("ingress", "egress")}
@@ -83,7 +83,7 @@ OPTIONAL_SETS = (
 Used = frozenset[str]
 """Names of those optional sets that have elements."""
 
-ARP_SETS = (GUESTS, GUESTS_WIDE, ARP_OWNED, ARP_OWNED_WIDE, ARP_SELF)
+ARP_SETS = (GUESTS, GUESTS_WIDE, ARP_OWNED, ARP_OWNED_WIDE, ARP_SELF, *floods.ARP_SETS)
 
 # ICMPv6: MLD query, report, done; router solicitation; neighbour solicitation and advertisement; MLDv2
 # report (RFC 3810).
@@ -113,6 +113,7 @@ def inet_chains(settings: RulesetSettings, used: Used = frozenset()) -> list[Cha
         Chain("source4", _rules(_source4(settings))),
         Chain("source6", _rules(_source6(settings))),
         Chain("link-local", _rules(_link_local(settings))),
+        Chain("link-source", _rules(floods.link_source())),
         Chain("unspecified", _rules(_unspecified())),
         Chain("nat-prerouting", _rules(_nat_prerouting(settings)), Hook("nat", "prerouting", -100)),
         Chain("nat-output", _rules(_floating()), Hook("nat", "output", -100)),
@@ -129,6 +130,7 @@ def arp_chains(settings: RulesetSettings) -> list[Chain]:
     sender = (fields.IN, fields.ARP_SENDER_MAC, fields.ARP_SENDER)
     probe = Equal(fields.ARP_SENDER, bytes(4))
     from_tap: list[tuple[Statement, ...]] = [
+        *floods.arp(),
         (InSet(sender, ARP_OWNED.name), ACCEPT),
         (InSet(sender, ARP_OWNED_WIDE.name), ACCEPT),
         # A probe (RFC 5227) asks without an address of its own.
@@ -214,10 +216,10 @@ def _source6(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
 
 
 def _link_local(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
-    yield _is(6), Within(fields.DESTINATION6, _LINK_LOCAL, 10), ACCEPT
-    yield *_ICMPV6, InSet((fields.TYPE6,), LINK_ICMPV6.name), ACCEPT
+    yield _is(6), Within(fields.DESTINATION6, _LINK_LOCAL, 10), goto("link-source")
+    yield *_ICMPV6, InSet((fields.TYPE6,), LINK_ICMPV6.name), goto("link-source")
     if settings.dhcp:
-        yield _is(6), *_udp(546, 547), ACCEPT
+        yield _is(6), *_udp(546, 547), goto("link-source")
     yield (DROP,)
 
 
@@ -333,10 +335,12 @@ def _to_tap(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, 
 
 def _to_host(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, ...]]:
     yield InSet((fields.IN,), TAPS.name, negate=True), DROP
+    discovery = (*_ICMPV6, InSet((fields.TYPE6,), HOST_ICMPV6.name))
+    yield from floods.to_host(discovery, dhcp=settings.dhcp, dns=settings.dns)
     rate = _asked(fields.IN, RATES["egress"], used)
     if not rate:
         yield CtState(ESTABLISHED | RELATED), ACCEPT
-    yield *_ICMPV6, InSet((fields.TYPE6,), HOST_ICMPV6.name), ACCEPT
+    yield *discovery, ACCEPT
     if settings.dhcp:
         yield _is(4), *_udp(68, 67), ACCEPT
         yield _is(6), *_udp(546, 547), ACCEPT

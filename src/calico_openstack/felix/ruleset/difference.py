@@ -123,6 +123,8 @@ def _sets(table: Table, content: TableContent, found: ActualTable) -> Iterator[O
         if name not in found.sets:
             yield from _create_set(table, named)
             continue
+        if named.spec.dynamic:
+            continue
         have = found.sets[name].elements
         want = named.elements
         drop = tuple(key for key, value in have.items() if key not in want or want[key] != value)

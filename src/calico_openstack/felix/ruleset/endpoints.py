@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from calico_openstack.felix.ruleset import base, fields
+from calico_openstack.felix.ruleset import base, fields, floods
 from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.fields import ifname, joined, last_address
 from calico_openstack.felix.ruleset.objects import Key, SetSpec, Table, Value
@@ -67,6 +67,9 @@ def claims(endpoint: WantedEndpoint, *, floating_source: bool = False) -> Iterat
             yield Claim(table, base.GUESTS_WIDE, (joined(name, _FIRST_MAC), joined(name, _LAST_MAC)))
         else:
             yield Claim(table, base.GUESTS, joined(name, fields.mac(endpoint.mac)))
+    if endpoint.mac is not None:
+        own = floods.link_local_of(fields.mac(endpoint.mac))
+        yield Claim(base.INET, floods.LINK_OWN, joined(name, own))
     owned = tuple(dict.fromkeys((*endpoint.addresses, *endpoint.allowed_pairs)))
     for version in (4, 6):
         sources = (net for net in (*owned, *endpoint.spoof) if net.version == version)

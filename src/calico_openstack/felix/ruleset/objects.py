@@ -63,13 +63,22 @@ Value = None | bytes | Verdict
 ANY_KEY = b""
 
 
+class Dynamic(NamedTuple):
+    """Packets add the elements: at most `size`, each for `timeout` seconds after it was added or refreshed."""
+
+    size: int
+    timeout: int
+
+
 class SetSpec(NamedTuple):
-    """A named set, or a map when `value` is given. `interval` sets hold ranges that never overlap."""
+    """A named set, or a map when `value` is given. `interval` sets hold ranges that never overlap. What is in a
+    `dynamic` set is the kernel's business: we neither write nor read it."""
 
     name: str
     key: tuple[DataType, ...]
     interval: bool = False
     value: DataType | None = None
+    dynamic: Dynamic | None = None
 
 
 @dataclass(slots=True)

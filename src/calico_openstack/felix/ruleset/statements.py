@@ -101,6 +101,29 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class RateOf:
+    """As `Rate`, with a token bucket for each value of the fields, which the dynamic set keeps. When the set is full, a
+    new value counts as not met."""
+
+    fields: tuple[Field, ...]
+    name: str
+    rate: int
+    unit: Literal["second", "minute", "hour", "day"]
+    burst: int
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Put the fields into the dynamic set. Goes on unless the set is full. `refresh`: what is there already begins its
+    time anew."""
+
+    fields: tuple[Field, ...]
+    name: str
+    refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MoreConnections:
     """The rule has been met by more than `limit` connections that still live, this one counted. Closed TCP
     connections leave the count at the next look (nf_conncount)."""
@@ -161,7 +184,7 @@ class NatByMap:
 
 Statement = (
     Equal | Within | Between | InSet | CtState | ByMap | Verdict | Reject | Log | Dnat | NatByMap
-    | Reset | Rate | MoreConnections | SetDscp | Masquerade | Snat
+    | Reset | Rate | RateOf | Remember | MoreConnections | SetDscp | Masquerade | Snat
 )  # fmt: skip
 
 ACCEPT, DROP, RETURN = Verdict("accept"), Verdict("drop"), Verdict("return")

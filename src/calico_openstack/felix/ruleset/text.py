@@ -111,6 +111,11 @@ def print_statement(statement: Statement) -> str:
             return "reject with tcp reset"
         case statements.Rate(rate, unit, burst, over):
             return f"limit rate {'over ' if over else ''}{rate}/{unit} burst {burst} packets"
+        case statements.RateOf(parts, name, rate, unit, burst, over):
+            bucket = print_statement(statements.Rate(rate, unit, burst, over))
+            return f"update @{name} {{ {_joined(parts)} {bucket} }}"
+        case statements.Remember(parts, name, refresh):
+            return f"{'update' if refresh else 'add'} @{name} {{ {_joined(parts)} }}"
         case statements.MoreConnections(limit):
             return f"ct count over {limit}"
         case statements.SetDscp(version, value):
@@ -166,6 +171,9 @@ def _spec(spec: SetSpec) -> list[str]:
     kind = " . ".join(part.name for part in spec.key)
     if spec.value:
         kind += f" : {spec.value.name}"
+    if spec.dynamic:
+        size, timeout = spec.dynamic
+        return [f"type {kind};", f"size {size};", "flags dynamic,timeout;", f"timeout {timeout}s;"]
     return [f"type {kind};", *(["flags interval;"] if spec.interval else [])]
 
 

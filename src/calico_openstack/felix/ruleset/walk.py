@@ -33,9 +33,10 @@ _DEEPEST = 16  # NFT_JUMP_STACK_SIZE
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet at one hook. Interface names are empty where the kernel has none.
+    """One packet at one hook. Interface names are empty where the kernel has none. Dynamic sets are empty, and have room.
 
-    `tokens`: is there one left in every token bucket? `connections`: how many others each count has.
+    `tokens`: is there one left in every token bucket of a rule? `connections`: how many others each count has.
+    `flood`: are the buckets in dynamic sets empty?
     """
 
     in_interface: str = ""
@@ -49,6 +50,7 @@ class Packet:
     family: Literal["inet", "arp"] = "inet"
     tokens: bool = True
     connections: int = 0
+    flood: bool = False
 
 
 @dataclass(slots=True)
@@ -197,6 +199,10 @@ class _Walker:
                 return statements.DROP
             case statements.Rate(over=over):
                 return self._done.packet.tokens != over
+            case statements.RateOf(over=over):
+                return self._done.packet.flood == over
+            case statements.Remember():
+                return True
             case statements.MoreConnections(limit):
                 return self._done.packet.connections + 1 > limit
             case statements.SetDscp(version, value):
