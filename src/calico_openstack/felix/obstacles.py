@@ -8,7 +8,7 @@ pass, unless it lets the interfaces of guests pass itself. What its rules drop u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 from calico_openstack.felix.foreign import Chains, ForeignChain, Place, lets_pass, reached
@@ -43,8 +43,12 @@ class Obstacle(NamedTuple):
         return f"{self.where}: {self.why}; {self.cure}"
 
 
-def obstacles(chains: Chains, prefixes: Iterable[str]) -> list[Obstacle]:
-    """Base chains that stop guests, whose interfaces begin with one of these."""
+def obstacles(chains: Chains, prefixes: Iterable[str], shared: Container[Place] = ()) -> list[Obstacle]:
+    """Base chains that stop guests, whose interfaces begin with one of these.
+
+    In `shared` ones the upstream Felix has rules as well: what is to let guests pass must not come before them, or
+    guests pass unseen until ours is in place.
+    """
     wanted = tuple(prefixes)
     found = []
     for chain in chains.values():
@@ -54,7 +58,7 @@ def obstacles(chains: Chains, prefixes: Iterable[str]) -> list[Obstacle]:
         why = _shut(chains, chain)
         missing = [side for side in needs if not all(_opened(chains, chain, side, prefix) for prefix in wanted)]
         if why and missing:
-            cure = _cure(chain.place, missing, wanted)
+            cure = _cure(chain.place, missing, wanted, behind=chain.place in shared)
             found.append(Obstacle(str(chain.place), f"{why}, so it stops {_BLOCKED[chain.hook]}", cure, chain.place))
     return found
 
@@ -90,15 +94,18 @@ def _opened(chains: Chains, chain: ForeignChain, side: str, prefix: str) -> bool
     return False
 
 
-def _cure(place: Place, missing: list[str], prefixes: tuple[str, ...]) -> str:
+def _cure(place: Place, missing: list[str], prefixes: tuple[str, ...], behind: bool) -> str:
     if place.table == "firewalld":
         return "put the interfaces of guests into a zone and policies that accept, or stop firewalld on compute hosts"
     if place.layer == "legacy" or (place.family in ("ip", "ip6") and place.chain.isupper()):
         program = {"ip": "iptables", "ip6": "ip6tables"}[place.family] + ("-legacy" if place.layer == "legacy" else "")
         options = [f"{'-i' if side == 'into' else '-o'} {prefix}+" for side in missing for prefix in prefixes]
         table = "" if place.table == "filter" else f" -t {place.table}"
-        commands = [f"{program}{table} -I {place.chain} {option} -j ACCEPT" for option in options]
+        how = "-A" if behind else "-I"
+        commands = [f"{program}{table} {how} {place.chain} {option} -j ACCEPT" for option in options]
     else:
         names = [f'{"iifname" if side == "into" else "oifname"} "{prefix}*"' for side in missing for prefix in prefixes]
-        commands = [f"nft 'insert rule {place.family} {place.table} {place.chain} {name} accept'" for name in names]
-    return f"let them pass there, and make that last: {'; '.join(commands)}"
+        how = "add" if behind else "insert"
+        commands = [f"nft '{how} rule {place.family} {place.table} {place.chain} {name} accept'" for name in names]
+    where = "there, behind upstream's rules" if behind else "there"
+    return f"let them pass {where}, and make that last: {'; '.join(commands)}"

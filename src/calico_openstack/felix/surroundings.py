@@ -81,7 +81,7 @@ class Surroundings:
             for place, chain in without(by_place(chains), set(self.upstream.chains), rules).items()
             if ForeignTable(place.family, place.table) not in self.upstream.tables
         }
-        found = judge.obstacles(others, self._prefixes)
+        found = judge.obstacles(others, self._prefixes, self.upstream.rules)
         if self.upstream_removed:
             found += judge.upstream_runs(self.upstream)
         for one in found:

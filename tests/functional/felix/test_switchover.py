@@ -202,6 +202,7 @@ def test_what_upstream_left_goes_and_what_is_the_host_s_own_stays(
     assert stage.dataplane.surroundings.obstacles == ()
 
 
+@pytest.mark.conformance("K5")
 def test_an_upstream_felix_that_runs_on_is_named_and_not_fought(
     stage: Stage,
     guests: tuple[Guest, Guest],
@@ -304,7 +305,7 @@ def test_a_chain_that_would_cut_guests_off_keeps_upstream_s_rules_until_that_is_
     failure = stage.dataplane.ledgers()["switch-over"].get(UPSTREAM)
     assert failure is not None
     assert "chain FORWARD of table ip filter: its policy is drop" in failure.reason
-    cure = re.search(r"iptables -I FORWARD -i tap\+ -j ACCEPT; iptables -I FORWARD -o tap\+ -j ACCEPT", failure.reason)
+    cure = re.search(r"iptables -A FORWARD -i tap\+ -j ACCEPT; iptables -A FORWARD -o tap\+ -j ACCEPT", failure.reason)
     assert cure
 
     for command in cure.group().split("; "):

@@ -102,6 +102,17 @@ def test_the_cure_is_in_the_words_of_the_program_whose_chain_it_is(place: Place,
     assert command in found(chain(place=place, accepts=False))[0]
 
 
+def test_where_upstream_still_decides_nothing_is_put_before_its_rules() -> None:
+    iptables = FORWARD._replace(family="ip", chain="FORWARD")
+
+    (there,) = obstacles(by_place([chain(place=iptables, accepts=False)]), ["tap"], {iptables})
+    (here,) = obstacles(by_place([chain(accepts=False)]), ["tap"], {FORWARD})
+
+    assert "behind upstream's rules" in there.cure
+    assert "iptables -A FORWARD -i tap+ -j ACCEPT" in there.cure
+    assert "nft 'add rule inet filter forward iifname" in here.cure
+
+
 def test_an_upstream_felix_that_makes_its_rules_again_is_named() -> None:
     assert upstream_runs(Leftovers()) == []
     (told,) = upstream_runs(Leftovers(chains=frozenset([Place("nft", "ip", "filter", "cali-FORWARD")])))
