@@ -34,6 +34,8 @@ def tell(graph: Graph, path: str, stored: bytes | None) -> None:
         case "WorkloadEndpoint":
             endpoint: EndpointKey = parse_endpoint_name(key.namespace, key.name)
             graph.set_endpoint(endpoint, graph_value)  # type: ignore[arg-type]
+        case "HostEndpoint":
+            graph.set_host_endpoint(key.name, graph_value)  # type: ignore[arg-type]
         case "Profile":
             graph.set_profile(key.name, graph_value)  # type: ignore[arg-type]
         case "LiveMigration":
@@ -86,6 +88,20 @@ def test_an_endpoint_has_the_role_that_the_live_migrations_of_now_give_it(
     state = without_spoofing(state_of(documents))
 
     assert by_graph(history, flush_after) == wanted_of(state, HOST, migrations_of(documents))
+
+
+@given(
+    clouds.histories(
+        20, st.one_of(clouds.host_endpoints(HOST), clouds.host_endpoints(), clouds.policies(), clouds.tiers())
+    ),
+    flushes,
+)
+def test_a_host_endpoint_has_the_policies_of_each_kind_that_select_it(
+    history: History, flush_after: list[bool]
+) -> None:
+    documents = stored_after(history)
+
+    assert by_graph(history, flush_after) == wanted_of(state_of(documents), HOST, migrations_of(documents))
 
 
 @given(clouds.histories(), flushes, st.integers(0, 2**16))

@@ -18,6 +18,8 @@ from calico_openstack.daemon.settings import SettingsError
 from calico_openstack.etcd.values import EtcdSettings
 from calico_openstack.felix import conversions as to
 from calico_openstack.felix.parameters import LOCAL
+from calico_openstack.model import failsafe
+from calico_openstack.model.failsafe import Failsafe, parse_failsafes
 from calico_openstack.model.net import Net, host_net
 
 
@@ -72,6 +74,8 @@ class FelixSettings:
     nat_outgoing_interface_filter: str = ""
     nat_outgoing_excludes_hosts: bool = False
     floating_ip_outbound_snat: bool = False
+    failsafe_inbound_host_ports: tuple[Failsafe, ...] = failsafe.INBOUND
+    failsafe_outbound_host_ports: tuple[Failsafe, ...] = failsafe.OUTBOUND
     log_action_rate_limit: tuple[int, str] | None = None
     log_action_rate_limit_burst: int = 5
 
@@ -121,6 +125,8 @@ class _Typed(NamedTuple):
 
 
 TYPED: dict[str, _Typed] = {
+    "FailsafeInboundHostPorts": _Typed("failsafe_inbound_host_ports", parse_failsafes, ()),
+    "FailsafeOutboundHostPorts": _Typed("failsafe_outbound_host_ports", parse_failsafes, ()),
     "FelixHostname": _Typed("felix_hostname", to.hostname),
     "DatastoreType": _Typed("datastore_type", to.only("etcdv3")),
     "EtcdEndpoints": _Typed("etcd_endpoints", to.words, ()),

@@ -101,10 +101,28 @@ def _source(configuration: FelixConfiguration) -> Source:
     values: dict[str, str] = {}
     for name, value in configuration.fields.items():
         known = parameter_of_field(name)
-        if known is not None and isinstance(value, str | int | float | bool):
+        if known in _PORT_LISTS:
+            values[known] = _ports(value)
+        elif known is not None and isinstance(value, str | int | float | bool):
             values[known] = str(value).lower() if isinstance(value, bool) else str(value)
     for name, text in configuration.overrides.items():
         known = parameter(name)
         if known is not None:
             values[known] = text
     return Source(f"FelixConfiguration {configuration.name}", values)
+
+
+_PORT_LISTS = {"FailsafeInboundHostPorts", "FailsafeOutboundHostPorts"}
+
+
+def _ports(value: object) -> str:
+    """A list of {protocol, port, net} as the file would say it; another form is passed on, and refused."""
+    if not isinstance(value, list):
+        return str(value)
+    entries = [
+        ":".join(str(entry[part]) for part in ("protocol", "net", "port") if entry.get(part))
+        if isinstance(entry, dict)
+        else str(entry)
+        for entry in value
+    ]
+    return ",".join(entries) or "none"

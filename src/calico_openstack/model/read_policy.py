@@ -67,11 +67,14 @@ def read_policy(kind: str, namespace: str, name: str, value: bytes) -> Policy:
         raise Broken(str(error), denying) from error
     policy = msgspec.structs.replace(
         _scoped(key, spec),
-        apply_on_forward=spec.apply_on_forward,
+        apply_on_forward=(spec.apply_on_forward or spec.do_not_track or spec.pre_dnat) and not namespace,
         always_programmed="AssumeNeededOnEveryNode" in (spec.performance_hints or ()),
     )
     try:
+        _check_kind(policy, spec)
         governed = _governed(spec.types)
+        if policy.pre_dnat:
+            governed -= {"egress"}
         rules = {d: _rules(getattr(spec, d), d, namespace) if d in governed else None for d in DIRECTIONS}
     except ValueError as error:
         raise Broken(str(error), _stand_in(policy, spec, str(error))) from error
@@ -85,8 +88,9 @@ def _scoped(key: PolicyKey, spec: PolicyScope) -> Policy:
         tier=spec.tier or "default",
         order=_order(spec.order),
         selector=_selected(spec, key.namespace),
-        do_not_track=spec.do_not_track,
-        pre_dnat=spec.pre_dnat,
+        # Namespaced policies are about workloads alone, and their documents have no such fields.
+        do_not_track=spec.do_not_track and not key.namespace,
+        pre_dnat=spec.pre_dnat and not key.namespace,
         staged=key.kind.startswith("Staged"),
     )
 
@@ -102,6 +106,14 @@ def _selected(spec: PolicyScope, namespace: str) -> Selector:
         accounts = with_label_prefix(parse(spec.service_account_selector), SERVICE_ACCOUNT_PREFIX)
         selector = conjunction(selector, accounts)
     return selector
+
+
+def _check_kind(policy: Policy, spec: PolicySpec) -> None:
+    """What the API refuses, too (libcalico-go validator): such a policy would mean two things, or only half of it."""
+    if policy.do_not_track and policy.pre_dnat:
+        raise ValueError("doNotTrack and preDNAT exclude each other")
+    if policy.pre_dnat and (spec.egress or "egress" in (word.lower() for word in spec.types or ())):
+        raise ValueError("a preDNAT policy governs ingress only; leave its egress rules out")
 
 
 def _governed(types: list[str] | None) -> frozenset[str]:

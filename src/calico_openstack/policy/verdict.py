@@ -9,9 +9,10 @@ here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from calico_openstack.model.endpoint import Endpoint
+from calico_openstack.model.endpoint import Endpoint, HostEndpoint
 from calico_openstack.model.policy import Policy, PolicyKey, Profile, Rule
 from calico_openstack.policy.matching import rule_matches
 from calico_openstack.policy.order import policy_order, tier_order
@@ -41,11 +42,22 @@ class AppliedTier(NamedTuple):
 
 
 def verdict(state: State, endpoint: Endpoint, direction: Direction, packet: Packet) -> Verdict:
-    for tier in applied_tiers(state, endpoint, direction):
+    found = ask_tiers(state, applied_tiers(state, endpoint, direction), direction, packet)
+    return found or ask_profiles(state, endpoint.profiles, direction, packet)
+
+
+def ask_tiers(state: State, tiers: tuple[AppliedTier, ...], direction: Direction, packet: Packet) -> Verdict | None:
+    """None: every tier let it go on to what comes after the tiers."""
+    for tier in tiers:
         found = _ask_tier(state, tier, direction, packet)
         if found is not None:
             return found
-    for name in endpoint.profiles:
+    return None
+
+
+def ask_profiles(state: State, profiles: tuple[str, ...], direction: Direction, packet: Packet) -> Verdict:
+    """What stands at the end: the profiles in their order, then deny."""
+    for name in profiles:
         profile = state.profile(name)
         if profile is None:
             continue
@@ -55,12 +67,22 @@ def verdict(state: State, endpoint: Endpoint, direction: Direction, packet: Pack
     return Verdict(False)
 
 
-def applied_tiers(state: State, endpoint: Endpoint, direction: Direction) -> tuple[AppliedTier, ...]:
+def on_workloads(policy: Policy) -> bool:
+    """Whether the policy is of a kind that guests are subject to."""
+    return not (policy.staged or policy.do_not_track or policy.pre_dnat)
+
+
+def applied_tiers(
+    state: State,
+    endpoint: Endpoint | HostEndpoint,
+    direction: Direction,
+    of_kind: Callable[[Policy], bool] = on_workloads,
+) -> tuple[AppliedTier, ...]:
     """The tiers with a policy that is enforced on this endpoint in this direction, in order."""
     labels = state.effective_labels(endpoint.labels, endpoint.profiles)
     by_tier: dict[str, list[Policy]] = {}
     for policy in state.policies.values():
-        if _enforced_on_workloads(policy) and policy.selector.matches(labels) and _rules(policy, direction) is not None:
+        if of_kind(policy) and policy.selector.matches(labels) and _rules(policy, direction) is not None:
             by_tier.setdefault(policy.tier, []).append(policy)
     result = []
     for name in sorted(by_tier, key=lambda name: tier_order(name, state.tiers.get(name))):
@@ -68,10 +90,6 @@ def applied_tiers(state: State, endpoint: Endpoint, direction: Direction) -> tup
         ordered = tuple(sorted(by_tier[name], key=policy_order))
         result.append(AppliedTier(name, ordered, tier is not None and tier.default_pass))
     return tuple(result)
-
-
-def _enforced_on_workloads(policy: Policy) -> bool:
-    return not (policy.staged or policy.do_not_track or policy.pre_dnat)
 
 
 def _ask_tier(state: State, tier: AppliedTier, direction: Direction, packet: Packet) -> Verdict | None:
@@ -94,6 +112,3 @@ def _first_decision(state: State, rules: tuple[Rule, ...], packet: Packet) -> tu
 
 def _rules(source: Policy | Profile, direction: Direction) -> tuple[Rule, ...] | None:
     return source.ingress if direction == "ingress" else source.egress
-
-
-__all__ = ["AppliedTier", "Direction", "Verdict", "applied_tiers", "verdict"]

@@ -173,7 +173,9 @@ def policies(draw: st.DrawFn) -> tuple[str, bytes]:
         ),
     }
     if kind == "GlobalNetworkPolicy":
-        spec.update(draw(_optional(namespaceSelector=st.sampled_from(("all()", "global()")), preDNAT=st.just(True))))
+        kind_of_host_policy = _optional(doNotTrack=st.just(True), preDNAT=st.just(True), applyOnForward=st.booleans())
+        spec.update(draw(_optional(namespaceSelector=st.sampled_from(("all()", "global()")))))
+        spec.update(draw(st.one_of(st.just({}), kind_of_host_policy)))
     return _json(kind, draw(st.sampled_from(("p1", "p2", "p3", "security.p4"))), namespace, spec)
 
 
@@ -218,6 +220,24 @@ def network_sets(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @st.composite
+def host_endpoints(draw: st.DrawFn, host: str | None = None) -> tuple[str, bytes]:
+    spec = {
+        "node": host or draw(st.sampled_from(HOSTS)),
+        "interfaceName": draw(st.sampled_from(("eth0", "eth1", "*"))),
+        **draw(
+            _optional(
+                expectedIPs=_some(FOREIGN, 2),
+                profiles=_some(PROFILES, 2),
+                ports=st.just([{"name": "web", "protocol": "TCP", "port": 80}]),
+            )
+        ),
+    }
+    if spec.get("expectedIPs") and draw(st.booleans()):
+        del spec["interfaceName"]
+    return _json("HostEndpoint", draw(st.sampled_from(("he1", "he2", "he3"))), "", spec, labels=draw(labels))
+
+
+@st.composite
 def migrations(draw: st.DrawFn) -> tuple[str, bytes]:
     """As the Neutron driver writes it; or to itself, or of one side only, which nobody should."""
     port = draw(st.sampled_from(PORTS))
@@ -237,6 +257,7 @@ def migrations(draw: st.DrawFn) -> tuple[str, bytes]:
 documents = st.one_of(
     endpoints(),
     endpoints(HOSTS[0]),
+    host_endpoints(),
     migrations(),
     policies(),
     security_groups(),
@@ -271,7 +292,7 @@ def histories(
     draw: st.DrawFn, most: int = 14, of: st.SearchStrategy[tuple[str, bytes]] | None = None
 ) -> list[tuple[str, bytes | None]]:
     """Puts, overwrites, deletions (also of what is not there) and some rubbish, in any order."""
-    puts = draw(st.lists(of or st.one_of(documents, documents, documents, rubbish()), max_size=most))
+    puts = draw(st.lists(st.one_of(documents, documents, documents, rubbish()) if of is None else of, max_size=most))
     history: list[tuple[str, bytes | None]] = []
     for path, value in puts:
         history.append((path, value))

@@ -6,7 +6,9 @@ sets; who is in a set, which policies apply and in which order is found here by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
 
 from calico_openstack.felix.calc.referenced_sets import Definitions, resolve
 from calico_openstack.felix.wanted.state import (
@@ -15,6 +17,7 @@ from calico_openstack.felix.wanted.state import (
     Role,
     Wanted,
     WantedEndpoint,
+    WantedHostEndpoint,
     WantedPolicy,
     WantedProfile,
     WantedTier,
@@ -22,8 +25,9 @@ from calico_openstack.felix.wanted.state import (
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration
 from calico_openstack.model.intake import Absent, read
 from calico_openstack.model.policy import NetworkSet, Policy, Profile, Tier
+from calico_openstack.policy.host_verdict import Stage
 from calico_openstack.policy.state import State
-from calico_openstack.policy.verdict import applied_tiers
+from calico_openstack.policy.verdict import applied_tiers, on_workloads
 
 
 def state_of(documents: Mapping[str, bytes]) -> State:
@@ -71,16 +75,21 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
     listed = list(migrations)
     for endpoint in owners.values():
         wanted.endpoints[endpoint.key] = _endpoint(state, endpoint, _role(endpoint.key, listed))
-    for endpoint in local.values():
-        labels = state.effective_labels(endpoint.labels, endpoint.profiles)
+    own_interfaces = [endpoint for endpoint in state.host_endpoints.values() if endpoint.host == hostname]
+    for host_endpoint in own_interfaces:
+        wanted.host_endpoints[host_endpoint.name] = _host_endpoint(state, host_endpoint)
+    everything: list[Endpoint | HostEndpoint] = [*local.values(), *own_interfaces]
+    for one in everything:
+        labels = state.effective_labels(one.labels, one.profiles)
         for policy in state.policies.values():
-            if policy.selector.matches(labels) and not (policy.staged or policy.do_not_track or policy.pre_dnat):
+            concerned = not policy.staged if isinstance(one, HostEndpoint) else on_workloads(policy)
+            if concerned and policy.selector.matches(labels):
                 wanted.policies[policy.key] = WantedPolicy(
                     key=policy.key,
                     ingress=resolve(policy.ingress, definitions),
                     egress=resolve(policy.egress, definitions),
                 )
-        for name in endpoint.profiles:
+        for name in one.profiles:
             profile = state.profiles.get(name) or Profile(name=name)
             wanted.profiles[name] = WantedProfile(
                 name=name,
@@ -108,20 +117,6 @@ def _role(key: EndpointKey, migrations: list[LiveMigration]) -> Role:
 
 
 def _endpoint(state: State, endpoint: Endpoint, role: Role) -> WantedEndpoint:
-    by_tier: dict[str, WantedTier] = {}
-    ingress = {tier.name: tier for tier in applied_tiers(state, endpoint, "ingress")}
-    egress = {tier.name: tier for tier in applied_tiers(state, endpoint, "egress")}
-    order = [*ingress, *(name for name in egress if name not in ingress)]
-    for name in order:
-        tier = ingress.get(name) or egress[name]
-        by_tier[name] = WantedTier(
-            name=name,
-            ingress=tuple(p.key for p in ingress[name].policies) if name in ingress else (),
-            egress=tuple(p.key for p in egress[name].policies) if name in egress else (),
-            default_pass=tier.default_pass,
-        )
-    known = [tier.name for tier in sorted(state.tiers.values(), key=lambda tier: (tier.order, tier.name))]
-    sequence = known + sorted(name for name in by_tier if name not in known)
     return WantedEndpoint(
         key=endpoint.key,
         interface=endpoint.interface,
@@ -130,8 +125,42 @@ def _endpoint(state: State, endpoint: Endpoint, role: Role) -> WantedEndpoint:
         allowed_pairs=endpoint.allowed_pairs,
         nats=endpoint.nats,
         spoof=endpoint.spoof,
-        tiers=tuple(by_tier[name] for name in sequence if name in by_tier),
+        tiers=_tiers(state, endpoint, on_workloads),
         profiles=endpoint.profiles,
         qos=endpoint.qos,
         role=role,
     )
+
+
+def _host_endpoint(state: State, endpoint: HostEndpoint) -> WantedHostEndpoint:
+    untracked = _tiers(state, endpoint, Stage.UNTRACKED.speaks)
+    pre_dnat = _tiers(state, endpoint, Stage.PRE_DNAT.speaks)
+    replace = msgspec.structs.replace
+    return WantedHostEndpoint(
+        name=endpoint.name,
+        interface=endpoint.interface,
+        addresses=endpoint.addresses,
+        tiers=_tiers(state, endpoint, Stage.NORMAL.speaks),
+        forward=_tiers(state, endpoint, Stage.FORWARD.speaks),
+        untracked=tuple(replace(tier, default_pass=True) for tier in untracked),
+        pre_dnat=tuple(replace(tier, default_pass=True, egress=()) for tier in pre_dnat if tier.ingress),
+        profiles=endpoint.profiles,
+    )
+
+
+def _tiers(
+    state: State, endpoint: Endpoint | HostEndpoint, of_kind: Callable[[Policy], bool]
+) -> tuple[WantedTier, ...]:
+    by_tier: dict[str, WantedTier] = {}
+    ingress = {tier.name: tier for tier in applied_tiers(state, endpoint, "ingress", of_kind)}
+    egress = {tier.name: tier for tier in applied_tiers(state, endpoint, "egress", of_kind)}
+    for name in (*ingress, *(name for name in egress if name not in ingress)):
+        by_tier[name] = WantedTier(
+            name=name,
+            ingress=tuple(p.key for p in ingress[name].policies) if name in ingress else (),
+            egress=tuple(p.key for p in egress[name].policies) if name in egress else (),
+            default_pass=(ingress.get(name) or egress[name]).default_pass,
+        )
+    known = [tier.name for tier in sorted(state.tiers.values(), key=lambda tier: (tier.order, tier.name))]
+    sequence = known + sorted(name for name in by_tier if name not in known)
+    return tuple(by_tier[name] for name in sequence if name in by_tier)

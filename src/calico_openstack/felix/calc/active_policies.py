@@ -1,15 +1,16 @@
-"""Which policies and profiles matter on this host: those that a local endpoint is selected by, or lists.
+"""Which policies and profiles matter on this host: those that something local is selected by, or lists.
 
-A policy without a local endpoint costs nothing here: no chain, no set, no member. Policies that cannot apply to a
-workload endpoint (staged; untracked and pre-DNAT, which are for host endpoints) never become active.
+A policy without a local endpoint costs nothing here: no chain, no set, no member. Staged policies never become active.
+Untracked and pre-DNAT policies are about host endpoints only: that a guest's labels match them means nothing.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from calico_openstack.felix.calc.label_index import LabelIndex, Labels
-from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.felix.calc.local import HostItem, Local
 from calico_openstack.model.policy import Policy, PolicyKey
 
 
@@ -18,15 +19,14 @@ class ActivePolicies:
     `endpoint_changed(key)` when the policies of a local endpoint, or their order, may be others.
     """
 
-    def __init__(
-        self, policy_changed: Callable[[PolicyKey], None], endpoint_changed: Callable[[EndpointKey], None]
-    ) -> None:
+    def __init__(self, policy_changed: Callable[[PolicyKey], None], endpoint_changed: Callable[[Local], None]) -> None:
         self._policy_changed = policy_changed
         self._endpoint_changed = endpoint_changed
-        self._index: LabelIndex[EndpointKey, PolicyKey] = LabelIndex(self._matched, self._unmatched)
+        self._index: LabelIndex[Local, PolicyKey] = LabelIndex(self._matched, self._unmatched)
         self._policies: dict[PolicyKey, Policy] = {}
+        self._users: Counter[PolicyKey] = Counter()
 
-    def set_endpoint(self, key: EndpointKey, labels: Labels | None) -> None:
+    def set_endpoint(self, key: Local, labels: Labels | None) -> None:
         """Effective labels of a local endpoint, None when it is gone."""
         if labels is None:
             self._index.remove_item(key)
@@ -35,13 +35,15 @@ class ActivePolicies:
 
     def set_policy(self, key: PolicyKey, policy: Policy | None) -> None:
         before = self._policies.get(key)
-        after = policy if policy is not None and applies_to_workloads(policy) else None
+        after = policy if policy is not None and not policy.staged else None
         if before == after:
             return
-        if after is None:
+        if before is not None and (after is None or applies_to_workloads(before) != applies_to_workloads(after)):
             # Index first: while it tells of the endpoints that lose the policy, the policy is still known.
             self._index.remove_selector(key)
             del self._policies[key]
+            before = None
+        if after is None:
             return
         self._policies[key] = after
         self._index.add_selector(key, after.selector)
@@ -51,28 +53,38 @@ class ActivePolicies:
                 self._endpoint_changed(endpoint)
 
     def is_active(self, key: PolicyKey) -> bool:
-        return self._index.count(key) > 0
+        return self._users[key] > 0
 
     def get(self, key: PolicyKey) -> Policy | None:
         """The policy, if it is active."""
         return self._policies.get(key) if self.is_active(key) else None
 
-    def policies_of(self, endpoint: EndpointKey) -> Iterable[Policy]:
-        return (self._policies[key] for key in self._index.matched(endpoint))
+    def policies_of(self, endpoint: Local) -> Iterable[Policy]:
+        policies = (self._policies[key] for key in self._index.matched(endpoint))
+        return (policy for policy in policies if _concerns(policy, endpoint))
 
-    def _matched(self, policy: PolicyKey, endpoint: EndpointKey) -> None:
-        if self._index.count(policy) == 1:
-            self._policy_changed(policy)
-        self._endpoint_changed(endpoint)
+    def _matched(self, key: PolicyKey, endpoint: Local) -> None:
+        if _concerns(self._policies[key], endpoint):
+            self._users[key] += 1
+            if self._users[key] == 1:
+                self._policy_changed(key)
+            self._endpoint_changed(endpoint)
 
-    def _unmatched(self, policy: PolicyKey, endpoint: EndpointKey) -> None:
-        if not self.is_active(policy):
-            self._policy_changed(policy)
-        self._endpoint_changed(endpoint)
+    def _unmatched(self, key: PolicyKey, endpoint: Local) -> None:
+        if _concerns(self._policies[key], endpoint):
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key]
+                self._policy_changed(key)
+            self._endpoint_changed(endpoint)
 
 
 def applies_to_workloads(policy: Policy) -> bool:
-    return not (policy.staged or policy.do_not_track or policy.pre_dnat)
+    return not (policy.do_not_track or policy.pre_dnat)
+
+
+def _concerns(policy: Policy, endpoint: Local) -> bool:
+    return isinstance(endpoint, HostItem) or applies_to_workloads(policy)
 
 
 class ListedProfiles:
@@ -80,10 +92,10 @@ class ListedProfiles:
 
     def __init__(self, changed: Callable[[str], None]) -> None:
         self._changed = changed
-        self._listed: dict[EndpointKey, tuple[str, ...]] = {}
+        self._listed: dict[Local, tuple[str, ...]] = {}
         self._counts: dict[str, int] = {}
 
-    def set_endpoint(self, key: EndpointKey, profiles: tuple[str, ...]) -> None:
+    def set_endpoint(self, key: Local, profiles: tuple[str, ...]) -> None:
         before = self._listed.get(key, ())
         if before == profiles:
             return

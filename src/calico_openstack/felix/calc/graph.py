@@ -31,25 +31,28 @@ from typing import NamedTuple
 
 from calico_openstack.felix.calc.active_policies import ActivePolicies, ListedProfiles
 from calico_openstack.felix.calc.endpoint_tiers import EndpointTiers
+from calico_openstack.felix.calc.host_endpoints import wanted_host_endpoint
 from calico_openstack.felix.calc.inherited_labels import InheritedLabels
 from calico_openstack.felix.calc.interface_owners import InterfaceOwners
 from calico_openstack.felix.calc.label_index import IndexFigures, Labels
+from calico_openstack.felix.calc.local import HostItem, Local
 from calico_openstack.felix.calc.migration_roles import MigrationRoles
 from calico_openstack.felix.calc.referenced_sets import Definitions, ReferencedSets, resolve
 from calico_openstack.felix.calc.sequencer import Sequencer, Told
 from calico_openstack.felix.calc.set_members import Contribution, SetMembers
-from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedPolicy, WantedPool, WantedProfile
+from calico_openstack.felix.wanted.state import (
+    Changes,
+    WantedEndpoint,
+    WantedHostEndpoint,
+    WantedPolicy,
+    WantedPool,
+    WantedProfile,
+)
 from calico_openstack.model.bgp import Node
 from calico_openstack.model.cluster import IpPool
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration
 from calico_openstack.model.net import Net
 from calico_openstack.model.policy import NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Tier
-
-
-class HostItem(NamedTuple):
-    """A host endpoint as something that selectors match."""
-
-    host_endpoint: str
 
 
 class ProfileOwner(NamedTuple):
@@ -65,6 +68,7 @@ class Graph:
         self.hostname = hostname
         self._allow_spoofing = allow_spoofing
         self._local: dict[EndpointKey, Endpoint] = {}
+        self._local_hosts: dict[str, HostEndpoint] = {}
         self._profiles: dict[str, Profile] = {}
         self._spoofing: dict[EndpointKey, Endpoint] = {}
         self._pools: dict[str, WantedPool] = {}
@@ -73,6 +77,7 @@ class Graph:
         self._policies_told = Told[PolicyKey, WantedPolicy](self._wanted_policy)
         self._profiles_told = Told[str, WantedProfile](self._wanted_profile)
         self._endpoints_told = Told[EndpointKey, WantedEndpoint](self._wanted_endpoint)
+        self._host_endpoints_told = Told[str, WantedHostEndpoint](self._wanted_host_endpoint)
 
         self._pools_told = Told[str, WantedPool](self._pools.get)
         self._hosts_told = Told[str, tuple[Net, ...]](self._hosts.get)
@@ -82,7 +87,7 @@ class Graph:
         self._owners = InterfaceOwners()
         self._roles = MigrationRoles()
         self._tiers = EndpointTiers()
-        self._active = ActivePolicies(self._policies_told.mark, self._endpoints_told.mark)
+        self._active = ActivePolicies(self._policies_told.mark, self._mark)
         self._listed = ListedProfiles(self._profiles_told.mark)
         self._labels = InheritedLabels[Hashable](self._labels_changed)
         self._sequencer = Sequencer(
@@ -92,6 +97,7 @@ class Graph:
     def flush(self) -> Changes:
         """Everything that is different from the last flush."""
         changes = self._sequencer.flush()
+        self._host_endpoints_told.collect(changes.host_endpoints, changes.host_endpoints_removed)
         self._pools_told.collect(changes.pools, changes.pools_removed)
         self._hosts_told.collect(changes.hosts, changes.hosts_removed)
         return changes
@@ -132,12 +138,21 @@ class Graph:
             self._set_item(key, Contribution(value.nets), value.labels, value.profiles)
 
     def set_host_endpoint(self, name: str, value: HostEndpoint | None) -> None:
-        """Host endpoints have addresses and named ports that rules may select."""
-        if value is None:
-            self._set_item(HostItem(name), None)
-        else:
-            contribution = Contribution(value.addresses, value.ports)
-            self._set_item(HostItem(name), contribution, value.labels, value.profiles)
+        """Rules of any host may select its addresses and named ports; its policies matter on its own host."""
+        item, before = HostItem(name), self._local_hosts.get(name)
+        local = value if value is not None and value.host == self.hostname else None
+        if value is None or (before is None) is not (local is None):
+            # Told anew, also if only its host is another: that decides who must hear of its labels.
+            self._set_item(item, None)
+        if local is not None:
+            self._local_hosts[name] = local
+        elif before is not None:
+            del self._local_hosts[name]
+        if before != local:
+            self._listed.set_endpoint(item, local.profiles if local else ())
+            self._mark(item)
+        if value is not None:
+            self._set_item(item, Contribution(value.addresses, value.ports), value.labels, value.profiles)
 
     def set_migration(self, namespace: str, name: str, value: LiveMigration | None) -> None:
         for key in self._roles.set_migration((namespace, name), value):
@@ -160,6 +175,8 @@ class Graph:
         if self._tiers.set_tier(name, tier):
             for key in self._local:
                 self._endpoints_told.mark(key)
+            for host_endpoint in self._local_hosts:
+                self._host_endpoints_told.mark(host_endpoint)
 
     def set_pool(self, name: str, pool: IpPool | None) -> None:
         """Disabled pools count: they are closed to address management, and inside the cloud all the same."""
@@ -214,8 +231,16 @@ class Graph:
 
     def _labels_changed(self, item: Hashable, labels: Labels | None) -> None:
         self._members.set_labels(item, labels)
-        if isinstance(item, EndpointKey) and item.host == self.hostname:
+        if (isinstance(item, EndpointKey) and item.host == self.hostname) or (
+            isinstance(item, HostItem) and item.host_endpoint in self._local_hosts
+        ):
             self._active.set_endpoint(item, labels)
+
+    def _mark(self, local: Local) -> None:
+        if isinstance(local, HostItem):
+            self._host_endpoints_told.mark(local.host_endpoint)
+        else:
+            self._endpoints_told.mark(local)
 
     def _wanted_policy(self, key: PolicyKey) -> WantedPolicy | None:
         policy = self._active.get(key)
@@ -254,3 +279,9 @@ class Graph:
             qos=endpoint.qos,
             role=self._roles.role(key),
         )
+
+    def _wanted_host_endpoint(self, name: str) -> WantedHostEndpoint | None:
+        endpoint = self._local_hosts.get(name)
+        if endpoint is None:
+            return None
+        return wanted_host_endpoint(endpoint, self._active.policies_of(HostItem(name)), self._tiers)

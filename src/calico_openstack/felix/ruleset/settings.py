@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from calico_openstack.model import failsafe
+from calico_openstack.model.failsafe import Failsafe
 from calico_openstack.model.net import Net
 
 INET_TABLE = "calico"
@@ -63,6 +65,8 @@ class RulesetSettings(msgspec.Struct, frozen=True, kw_only=True):
     nat_interface: str = ""
     nat_excludes_hosts: bool = False
     floating_source: bool = False
+    failsafe_in: tuple[Failsafe, ...] = failsafe.INBOUND
+    failsafe_out: tuple[Failsafe, ...] = failsafe.OUTBOUND
 
     def is_tap(self, interface: str) -> bool:
         return interface.startswith(self.tap_prefixes)
