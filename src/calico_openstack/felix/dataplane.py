@@ -2,8 +2,8 @@
 
     drain events             ─► links; drift marks wishes
     what is no longer wanted ─► routes go first, then the firewall forgets the endpoint, then its flows end
+    what is narrower now     ─► right after the firewall, flows that nobody allows any more end (`flows`)
     what is newly wanted     ─► the firewall first, then sysctls, neighbours, and routes last
-    what is narrower now     ─► flows that nobody allows any more end (`flows`)
     read back                ─► status: "up" only if the tap carries, the firewall took the batch, and the kernel
                                 shows the routes
 
@@ -30,6 +30,7 @@ from calico_openstack.felix.kernel.access import KernelAccess
 from calico_openstack.felix.kernel.links import Links
 from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, concerns
 from calico_openstack.felix.kernel.routes import RouteKey, Routes
+from calico_openstack.felix.kernel.shared_tables import Crowding
 from calico_openstack.felix.read_back import ReadBack
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.shaping import Shaping
@@ -101,6 +102,7 @@ class Dataplane:
         self._flows = Flows(self._wanted, self._host_addresses, kernel.conntrack, kernel.barred)
         self._shaping = Shaping(self._connection, self._is_tap_name)
         self._others = kernel.others
+        self.crowding = Crowding()
         self.surroundings = self._surroundings = Surroundings(kernel.others, settings.ruleset.tap_prefixes)
         self._switchover = SwitchOver(kernel.others, self._surroundings, self._is_tap_name, self._firewall.in_place)
         self._read_back = ReadBack(
@@ -166,6 +168,9 @@ class Dataplane:
         self._recover(now)
         moved = {net for net in self._owed_releases if self._taps.is_routed(net)}
         self._flows.release(self._owed_releases, now, self._taps.is_routed)
+        if protected:
+            # Before the neighbours, which tell a next process what this one had not done yet.
+            self._judge(now)
         failures = self._program_sysctls(dirty)
         self._shape(dirty, now)
         self._want(self._neighbour_keeper, self._owed_neighbours)
@@ -176,9 +181,6 @@ class Dataplane:
             self._owed_releases = set()
             if moved:
                 self._flows.release(moved, now)
-            transactions = self._flows.transactions
-            self._flows.judge(self.settings.ruleset, now)
-            self._firewall.others_committed(self._flows.transactions - transactions)
             self._look_around(now)
         statuses += self._read_back.prove(dirty, protected, failures, now)
         self._counts["flows"] = self._flows.ended - flows
@@ -276,13 +278,19 @@ class Dataplane:
         if routes is not None and neighbours is not None:
             former, self._firewall.former = self._firewall.former, None
             self._owed_releases |= former.released(self._taps, routes, neighbours)
-            self._flows.changed(Narrowed(nats=former.nats_gone(self._wanted)))
+            self._flows.changed(Narrowed(nats=former.nats_gone(self._wanted, self._taps, neighbours)))
+
+    def _judge(self, now: float) -> None:
+        transactions = self._flows.transactions
+        self._flows.judge(self.settings.ruleset, now)
+        self._firewall.others_committed(self._flows.transactions - transactions)
 
     def _look_around(self, now: float) -> None:
         """With ours in place: take the host over from upstream, and see who else filters here."""
         if self.settings.remove_upstream_rules:
             self._counts["upstream"] += self._switchover.step(now)
         self._surroundings.step(now)
+        self.crowding.step(now)
 
     def _host_addresses(self) -> set[Net]:
         found = (read_address(message) for message in self._connection.dump(dump_addresses()))

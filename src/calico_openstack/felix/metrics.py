@@ -113,6 +113,14 @@ def _dataplane(running: Running, dataplane: Dataplane, now: float) -> Iterator[M
     yield _untyped("felix_nft_list_errors", "Read-backs that failed", tables.failed_readings)
     obstacles = len(dataplane.surroundings.obstacles)
     yield _gauge(f"{OURS}obstacles", "Chains of other software that stop guests", obstacles)
+    shared = dataplane.crowding.tables
+    for figure, what in (
+        ("entries", "Entries of the kernel's tables that guests share"),
+        ("limit", "Their limits"),
+        ("overflows", "Entries that found no room, of the machine since its start"),
+    ):
+        sizes = {name: getattr(table, figure) for name, table in shared.items()}
+        yield _labelled(f"{OURS}kernel_table_{figure}", what, "table", sizes)
     yield from _nftables(dataplane)
     pending, oldest = {}, 0.0
     for kind, ledger in dataplane.ledgers().items():

@@ -6,6 +6,7 @@ import subprocess
 import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -66,6 +67,9 @@ def test_a_scrape_agrees_with_the_kernel_and_follows_what_happens(served: Host) 
 
     eventually(lambda: scrape()["calico_openstack_felix_refused_documents"] == 1, "the refused document is counted")
     assert scrape()["felix_cluster_num_hosts"] == 2
+    assert scrape()["calico_openstack_felix_kernel_table_limit conntrack"] == int(
+        Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text()
+    )
 
 
 def test_hostile_clients_take_nothing_from_felix_nor_from_other_scrapers(
