@@ -7,11 +7,15 @@ interface, or somebody else), and which comments it bears. `kernel.foreign_table
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 Layer = Literal["nft", "legacy"]
 """nf_tables (by whichever program), or the older ip_tables, which only the `iptables-legacy` programs reach."""
+
+
+DEPTH = 16
+"""So deep may chains jump in the kernel (NFT_JUMP_STACK_SIZE)."""
 
 
 class ForeignRule(NamedTuple):
@@ -28,11 +32,6 @@ class ForeignRule(NamedTuple):
     out: str = ""
     conditional: bool = False
     comments: tuple[str, ...] = ()
-
-    @property
-    def always(self) -> bool:
-        """Whether it applies to every packet that comes to it."""
-        return not (self.conditional or self.into or self.out)
 
 
 class ForeignTable(NamedTuple):
@@ -82,22 +81,18 @@ def without(chains: Chains, unwanted: set[Place], rules: Mapping[Place, set[str]
     }
 
 
-def reached(chains: Chains, chain: ForeignChain) -> Iterator[ForeignRule]:
-    """The rules that every packet of a chain comes to, unless an earlier rule decided: also through plain jumps."""
-    seen = {chain.place}
-    waiting = [chain]
-    while waiting:
-        for rule in waiting.pop().rules:
-            yield rule
-            place = chain.place._replace(chain=rule.target)
-            if rule.target and rule.always and place not in seen and place in chains:
-                seen.add(place)
-                waiting.append(chains[place])
-
-
-def lets_pass(chains: Chains, chain: ForeignChain, rule: ForeignRule) -> bool:
-    """Whether the packets that a rule is for are accepted, at once or by the chain to which it sends them."""
-    if rule.verdict == "accept":
-        return True
-    there = chains.get(chain.place._replace(chain=rule.target)) if rule.target else None
-    return there is not None and any(one.always and one.verdict == "accept" for one in reached(chains, there))
+def fate(chains: Chains, chain: ForeignChain, concerns: Callable[[ForeignRule], bool], depth: int = 0) -> str:
+    """What a chain says of a packet that only the rules that `concerns` picks apply to: accept, drop, reject; empty if
+    it says nothing."""
+    for rule in chain.rules:
+        if not concerns(rule):
+            continue
+        if rule.verdict in ("accept", "drop", "reject"):
+            return rule.verdict
+        if rule.verdict == "return":
+            return ""
+        there = chains.get(chain.place._replace(chain=rule.target)) if rule.target else None
+        said = fate(chains, there, concerns, depth + 1) if there is not None and depth < DEPTH else ""
+        if said or (there is not None and rule.verdict == "goto"):
+            return said
+    return ""

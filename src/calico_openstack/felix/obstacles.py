@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
-from calico_openstack.felix.foreign import Chains, ForeignChain, Place, lets_pass, reached
+from calico_openstack.felix.foreign import Chains, ForeignChain, ForeignRule, Place, fate
 from calico_openstack.felix.upstream import Leftovers
 
 _FAMILIES = frozenset(("ip", "ip6", "inet", "arp"))
@@ -55,11 +55,12 @@ def obstacles(chains: Chains, prefixes: Iterable[str], shared: Container[Place] 
         needs = _NEEDS.get(chain.hook)
         if needs is None or chain.place.family not in _FAMILIES:
             continue
-        why = _shut(chains, chain)
-        missing = [side for side in needs if not all(_opened(chains, chain, side, prefix) for prefix in wanted)]
-        if why and missing:
+        said = {side: _stopped(chains, chain, side, wanted) for side in needs}
+        missing = [side for side, why in said.items() if why]
+        if missing:
             cure = _cure(chain.place, missing, wanted, behind=chain.place in shared)
-            found.append(Obstacle(str(chain.place), f"{why}, so it stops {_BLOCKED[chain.hook]}", cure, chain.place))
+            why = f"{said[missing[0]]}, so it stops {_BLOCKED[chain.hook]}"
+            found.append(Obstacle(str(chain.place), why, cure, chain.place))
     return found
 
 
@@ -73,25 +74,21 @@ def upstream_runs(leftovers: Leftovers) -> list[Obstacle]:
     return [Obstacle(where, "the upstream Felix works on this host, too", cure)]
 
 
-def _shut(chains: Chains, chain: ForeignChain) -> str:
-    """Why nothing gets to the end of a base chain; empty if something does."""
-    for rule in reached(chains, chain):
-        if rule.always and rule.verdict in ("drop", "reject"):
-            return f"a rule for everything says {rule.verdict}"
-        if rule.always and rule.verdict == "accept" and rule in chain.rules:
-            return ""
-    return "" if chain.accepts else "its policy is drop"
+def _stopped(chains: Chains, chain: ForeignChain, side: str, prefixes: tuple[str, ...]) -> str:
+    """Why new flows into, or out of, interfaces with one of these prefixes do not get through; empty if they do."""
+    for prefix in prefixes:
 
+        def concerns(rule: ForeignRule, prefix: str = prefix) -> bool:
+            name, other = (rule.into, rule.out) if side == "into" else (rule.out, rule.into)
+            covered = not name or (name.endswith("*") and prefix.startswith(name[:-1]))
+            return covered and not other and not rule.conditional
 
-def _opened(chains: Chains, chain: ForeignChain, side: str, prefix: str) -> bool:
-    """Whether it accepts all packets into, or out of, the interfaces with this prefix."""
-    for rule in reached(chains, chain):
-        other = rule.out if side == "into" else rule.into
-        name = rule.into if side == "into" else rule.out
-        covers = name.endswith("*") and prefix.startswith(name[:-1])
-        if covers and not other and not rule.conditional and lets_pass(chains, chain, rule):
-            return True
-    return False
+        said = fate(chains, chain, concerns)
+        if said in ("drop", "reject"):
+            return f"a rule says {said}"
+        if not said and not chain.accepts:
+            return "its policy is drop"
+    return ""
 
 
 def _cure(place: Place, missing: list[str], prefixes: tuple[str, ...], behind: bool) -> str:

@@ -49,7 +49,7 @@ def test_other_hooks_need_one_direction(hook: str, opened: ForeignRule) -> None:
 
 
 def test_a_last_rule_for_everything_is_as_a_policy() -> None:
-    assert "a rule for everything says reject" in found(chain(ESTABLISHED, REJECT))[0]
+    assert "a rule says reject" in found(chain(ESTABLISHED, REJECT))[0]
     assert found(chain(ForeignRule("5", "accept"), REJECT)) == []
     assert found(chain(REJECT._replace(conditional=True))) == []
     assert found(chain(REJECT._replace(into="virbr0"))) == []
@@ -72,6 +72,19 @@ def test_chains_that_lead_in_circles_end() -> None:
     one = chain(ForeignRule("6", "jump", "one"), place=FORWARD._replace(chain="one"), hook="")
 
     assert len(found(chain(ForeignRule("6", "jump", "one"), accepts=False), one)) == 1
+
+
+def test_what_comes_behind_a_rule_that_stops_everything_opens_nothing() -> None:
+    assert len(found(chain(REJECT, INTO, OUT))) == 1
+    assert found(chain(INTO, OUT, REJECT)) == []
+
+
+def test_a_chain_that_returns_leaves_the_decision_to_the_one_before() -> None:
+    user = chain(ForeignRule("7", "return"), INTO, OUT, place=FORWARD._replace(chain="user"), hook="")
+    jump, goto = ForeignRule("6", "jump", "user"), ForeignRule("6", "goto", "user")
+
+    assert found(chain(jump, INTO, OUT, accepts=False), user) == []
+    assert len(found(chain(goto, INTO, OUT, accepts=False), user)) == 1
 
 
 def test_every_prefix_must_be_open() -> None:

@@ -42,11 +42,11 @@ def test_what_iptables_saves_is_understood() -> None:
     assert chains[named("filter", "MINE")].hook == ""
     answered, logged = chains[named("filter", "INPUT")].rules
     assert (answered.into, answered.verdict, answered.conditional) == ("tap*", "accept", False)
-    assert (logged.verdict, logged.target, logged.always, logged.comments) == ("", "", True, ("it's mine",))
+    assert (logged.verdict, logged.target, logged.conditional, logged.comments) == ("", "", False, ("it's mine",))
     _, between, marked, _, last = chains[named("filter", "FORWARD")].rules
     assert (between.into, between.out, between.verdict, between.target) == ("eth0", "eth1", "goto", "MINE")
     assert (marked.verdict, marked.conditional, len(marked.comments)) == ("accept", True, 2)
-    assert (last.verdict, last.always) == ("reject", True)
+    assert (last.verdict, last.conditional) == ("reject", False)
 
 
 def test_a_removal_takes_the_jumps_first_and_leaves_what_is_not_upstream_s() -> None:
