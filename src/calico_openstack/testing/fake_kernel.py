@@ -86,10 +86,11 @@ class FakeKernel:
         index = self._next_index
         self.links[index] = Link(name, index, up=True, running=True, mtu=mtu, mac="02:00:00:00:00:01")
         self.kinds[index] = kind
-        for path in ("route_localnet", "proxy_arp", "forwarding", "rp_filter"):
+        for path in ("route_localnet", "proxy_arp", "forwarding", "rp_filter", "accept_redirects", "accept_source_route"):
             self.sysctls[f"ipv4/conf/{name}/{path}"] = "0"
-        for path in (f"ipv4/neigh/{name}/proxy_delay", f"ipv6/conf/{name}/accept_ra", f"ipv6/conf/{name}/forwarding"):
-            self.sysctls[path] = "1"
+        for path in ("accept_ra", "accept_redirects", "forwarding"):
+            self.sysctls[f"ipv6/conf/{name}/{path}"] = "1"
+        self.sysctls[f"ipv4/neigh/{name}/proxy_delay"] = "1"
         self.happened.links.append(LinkEvent(self.links[index], deleted=False))
         return index
 

@@ -79,6 +79,9 @@ def test_a_tap_gets_the_sysctls_of_a_router_and_its_proxy_delay_is_best_effort()
 
     assert {path: sysctl.value for path, sysctl in sysctls.items()} == {
         "ipv6/conf/tap1/accept_ra": "0",
+        "ipv6/conf/tap1/accept_redirects": "0",
+        "ipv4/conf/tap1/accept_redirects": "0",
+        "ipv4/conf/tap1/accept_source_route": "0",
         "ipv4/conf/tap1/route_localnet": "1",
         "ipv4/neigh/tap1/proxy_delay": "0",
         "ipv4/conf/tap1/proxy_arp": "1",
@@ -88,6 +91,7 @@ def test_a_tap_gets_the_sysctls_of_a_router_and_its_proxy_delay_is_best_effort()
     }
     assert [path for path, sysctl in sysctls.items() if not sysctl.required] == [
         "ipv6/conf/tap1/accept_ra",
+        "ipv6/conf/tap1/accept_redirects",
         "ipv4/neigh/tap1/proxy_delay",
     ]
 

@@ -192,6 +192,9 @@ def _source4(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
     yield _is(4), *_udp(67, 68), DROP
     sender = (fields.IN, fields.MAC_SOURCE, fields.SOURCE4)
     yield _is(4), InSet(sender, SOURCES[4].name), ACCEPT
+    # A network that a guest may send from may be 0.0.0.0/0: with route_localnet the kernel takes loopback sources.
+    yield _is(4), Within(fields.SOURCE4, bytes((127, 0, 0, 0)), 8), DROP
+    yield _is(4), Within(fields.SOURCE4, bytes((224, 0, 0, 0)), 3), DROP
     yield _is(4), InSet(sender, SOURCES_WIDE[4].name), ACCEPT
     if settings.dhcp:
         discover = (_is(4), Equal(fields.SOURCE4, bytes(4)), *_udp(68, 67))
@@ -205,13 +208,16 @@ def _source6(settings: RulesetSettings) -> Iterator[tuple[Statement, ...]]:
     yield _is(6), *_udp(547, 546), DROP
     sender = (fields.IN, fields.MAC_SOURCE, fields.SOURCE6)
     yield _is(6), InSet(sender, SOURCES[6].name), ACCEPT
-    yield _is(6), InSet(sender, SOURCES_WIDE[6].name), ACCEPT
     for source, chain in (
         (Within(fields.SOURCE6, _LINK_LOCAL, 10), "link-local"),
         (Equal(fields.SOURCE6, bytes(16)), "unspecified"),
     ):
         for guests in (GUESTS, GUESTS_WIDE):
             yield _is(6), source, InSet(sender[:2], guests.name), goto(chain)
+    # After those, because a network that a guest may send from may be ::/0.
+    for never in (Within(fields.SOURCE6, b"\xff".ljust(16, b"\0"), 8), Equal(fields.SOURCE6, bytes(15) + b"\1")):
+        yield _is(6), never, DROP
+    yield _is(6), InSet(sender, SOURCES_WIDE[6].name), ACCEPT
     yield (DROP,)
 
 

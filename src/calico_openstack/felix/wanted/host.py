@@ -106,6 +106,10 @@ def tap_sysctls(
     wanted = [
         # A guest must not configure the host. The file is missing if the kernel has no IPv6.
         Sysctl(f"ipv6/conf/{interface}/accept_ra", "0", required=False),
+        Sysctl(f"ipv6/conf/{interface}/accept_redirects", "0", required=False),
+        Sysctl(f"{ipv4}/accept_redirects", "0"),
+        # Nor choose the way of its packets by IP options (RFC 791); the firewall sees one destination at a time.
+        Sysctl(f"{ipv4}/accept_source_route", "0"),
         # Without need, a guest could address what listens on the host's loopback only.
         Sysctl(f"{ipv4}/route_localnet", "1" if rules.localnet else "0"),
         Sysctl(f"ipv4/neigh/{interface}/proxy_delay", "0", required=False),
