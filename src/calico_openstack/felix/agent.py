@@ -42,6 +42,7 @@ from calico_openstack.model.keys import RESOURCES
 log = get_logger("felix")
 
 COALESCE = 0.01
+"""Seconds between two steps, at least."""
 HEARTBEAT = 10.0
 _PART = "dataplane"
 
@@ -202,7 +203,8 @@ class Felix:
             for event in (*events, *guests):
                 loop.remove_reader(event)
         if not urgent.is_set():
-            await asyncio.sleep(COALESCE)
+            # What comes alone is done at once; what comes in a row waits for its company.
+            await asyncio.sleep(max(0.0, now + COALESCE - time.monotonic()))
 
     def _hurry(self, urgent: asyncio.Event) -> None:
         urgent.set()

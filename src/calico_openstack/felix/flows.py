@@ -59,6 +59,7 @@ class Flows:
         self._narrowed = Narrowed()
         self._judged_for = Narrowed()
         self._parts: Iterator[list[Message]] | None = None
+        self._just_released: set[Net] = set()
         # Whether the last step got as far as judging: not if the firewall could not be brought up to date.
         self._may_judge = False
         self._queue: deque[Message] = deque()
@@ -81,6 +82,7 @@ class Flows:
         Those that are to have a route, perhaps to another guest, at once; of the others, if they are many, some.
         """
         self._may_judge = False
+        self._just_released = set()
         self._released |= addresses
         waits = bool(self._trouble.get("release")) and "release" not in self._trouble.due(now)
         if (self._released or self._releasing) and (addresses or not waits):
@@ -146,6 +148,7 @@ class Flows:
         urgent = owed if len(owed) <= MOST_SEARCHES else {net for net in owed if is_routed(net)}
         if urgent:
             self._conntrack.release(urgent)
+            self._just_released = urgent
             self._released -= urgent
             self._releasing -= urgent
         if not self._releasing:
@@ -193,7 +196,8 @@ class Flows:
 
     def _begin(self) -> None:
         """List the flows of who has become narrower: at once if these are few; else after what is being listed."""
-        addresses = self._addresses(self._narrowed)
+        # What was released in this step has only flows that the present firewall has let in.
+        addresses = self._addresses(self._narrowed) - self._just_released
         if self._parts is not None and len(addresses) > MOST_SEARCHES:
             return
         self._judged_for.merge(self._narrowed)

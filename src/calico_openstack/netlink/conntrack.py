@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from calico_openstack.model.net import Net
@@ -58,7 +58,10 @@ class Tracked(NamedTuple):
 
 
 def find_flows(address: Net, direction: int) -> Request:
-    """A dump of the flows whose source in `direction` (one of DIRECTIONS) is the address."""
+    """A dump of the flows whose source in `direction` (one of DIRECTIONS) is the IPv4 address. For IPv6 addresses
+    kernels answer wrongly, so ValueError."""
+    if address.version != 4:
+        raise ValueError(f"{address}: only flows of IPv4 addresses can be looked for")
     source = wire.attr(_IP_SOURCE[address.version], address.packed)
     body = _header(address.version)
     body += wire.nest(direction, wire.nest(_TUPLE_IP, source))
@@ -66,9 +69,9 @@ def find_flows(address: Net, direction: int) -> Request:
     return Request(_GET, 0, body)
 
 
-def all_flows(version: int) -> Request:
-    """A dump of every flow of one IP version."""
-    return Request(_GET, 0, _header(version))
+def all_flows(version: int | None = None) -> Request:
+    """A dump of every flow of one IP version, or of both."""
+    return Request(_GET, 0, _HEADER.pack(rtnl.AF_UNSPEC, 0, 0) if version is None else _header(version))
 
 
 def read_flow(message: Message) -> Tracked | None:
@@ -107,16 +110,6 @@ def end_flow(version: int, flow: Message) -> Request:
     return Request(_DELETE, 0, body)
 
 
-def find_flows_of(connection: NetlinkSocket, addresses: Iterable[Net]) -> list[Message]:
-    """Every flow of these addresses (full length), for `read_flow`; one between two of them may come twice."""
-    return [
-        message
-        for address in addresses
-        for direction in DIRECTIONS
-        for message in connection.dump(find_flows(address, direction))
-    ]
-
-
 def concerns(flow: Tracked, addresses: Collection[Net]) -> bool:
     """Whether one of the addresses opened the flow, or is where it leads to."""
     return flow.original.source in addresses or flow.reply.source in addresses
@@ -133,11 +126,6 @@ def end_flows(connection: NetlinkSocket, flows: Sequence[Message]) -> int:
         if failure.errno != errno.ENOENT:
             raise failure
     return len(flows) - len(failures)
-
-
-def end_flows_of(connection: NetlinkSocket, addresses: Iterable[Net]) -> int:
-    """End every flow of these addresses (full length) in the socket's namespace; how many there were."""
-    return sum(end_flows(connection, find_flows_of(connection, [address])) for address in addresses)
 
 
 def _header(version: int) -> bytes:

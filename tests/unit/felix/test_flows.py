@@ -372,3 +372,20 @@ def test_answers_of_udp_are_barred_for_as_long_as_the_kernel_remembers_a_flow_an
     assert (flows.ended, flows.wake_at()) == (2, UDP_PERIOD)
     flows.judge(SETTINGS, UDP_PERIOD)
     assert flows.wake_at() is None
+
+
+def test_flows_of_an_address_released_in_the_same_step_are_not_listed_again() -> None:
+    state, kernel = wanted(80), Kernel()
+    flows = Flows(state, lambda: {HOST}, kernel, Bars())
+    asked: list[Collection[Net]] = []
+    kernel.parts = lambda addresses: asked.append(addresses) or iter(())  # type: ignore[method-assign,func-returns-value]
+
+    flows.release({GUEST}, 0.0)
+    flows.changed(all_of(state))
+    flows.judge(SETTINGS, 0.0)
+    assert asked == [set()]
+
+    flows.release(set(), 1.0)
+    flows.changed(all_of(state))
+    flows.judge(SETTINGS, 1.0)
+    assert asked == [set(), {GUEST}]
