@@ -14,7 +14,7 @@ define twice
 endef
 
 .DEFAULT_GOAL := list
-.PHONY: list setup check tidy lint types contracts unit laws functional cloud bench lock
+.PHONY: list setup check tidy lint types contracts unit laws functional cloud chaos bench lock
 
 list: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,7 +39,7 @@ contracts: ## which room may import which
 unit: ## seconds, no root
 	@$(PYTEST) -n 2 tests/unit
 
-laws: ## property tests over generated clouds; N=200 for more examples
+laws: ## property tests over generated clouds; N=3000 for more examples
 	@LAWS_EXAMPLES=$(or $(N),25) $(PYTEST) -n 2 tests/laws
 
 functional: ## one seam at a time with the real tool, in network namespaces (root)
@@ -47,6 +47,9 @@ functional: ## one seam at a time with the real tool, in network namespaces (roo
 
 cloud: ## the whole chain in the sandbox, real packets (root)
 	$(call twice,cloud)
+
+chaos: ## Felix killed after every operation on the kernel: real process, etcd, kernel, packets (root)
+	$(call twice,chaos)
 
 bench: ## ratios, side by side in one run
 	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done

@@ -1,11 +1,11 @@
 """What a former process left undone, as far as the kernel still tells: flows that it was to end before it died.
 
-A process that removes an address, or moves it, ends the address's flows before its neighbour entry and before a new
-route. So an entry or a route that contradicts what is wanted, and a sender that the firewall listed before its first
-transaction, mean flows that may still be there. Ending those of an address that has none is harmless.
+A process that removes an address or a floating IP, or moves one, ends its flows before its neighbour entry and before
+a new route. So an entry or a route that contradicts what is wanted, and a sender that the firewall listed before its
+first transaction, mean flows that may still be there. Ending those of an address that has none is harmless.
 
-Not told by anything: an address whose tap is gone as well, or that had no MAC, if the process died between the
-transaction and the end of the flows, and a floating IP likewise.
+Not told by anything, if the process died between the transaction and the end of the flows: an address whose tap is gone
+as well, or that had no MAC.
 """
 
 from __future__ import annotations
@@ -56,8 +56,16 @@ class Former(NamedTuple):
                 found.add(sender.address)
         return found
 
-    def nats_gone(self, wanted: Wanted) -> set[Nat]:
-        return set(self.nats) - {nat for endpoint in wanted.endpoints.values() for nat in endpoint.nats}
+    def nats_gone(self, wanted: Wanted, taps: Taps, neighbours: Mapping[NeighbourKey, str]) -> set[Nat]:
+        """Floating IPs that are no more: those of the firewall, and each neighbour that nobody wants may have been one
+        of any address of that tap's endpoint."""
+        names = {programmed.ifindex: name for name, programmed in taps.programmed.items()}
+        found = set(self.nats)
+        for key in neighbours.keys() - taps.neighbours.keys():
+            owner = taps.owners.get(names.get(key.ifindex, ""))
+            inside = owner.addresses if owner is not None else ()
+            found.update(Nat(net, key.address) for net in inside if net.is_host and net.version == key.address.version)
+        return found - {nat for endpoint in wanted.endpoints.values() for nat in endpoint.nats}
 
 
 def former(actual: Actual) -> Former:

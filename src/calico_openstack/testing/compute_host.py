@@ -130,6 +130,8 @@ class Host:
         self.directory = directory
         self.log = directory / "felix.log"
         self.debug_socket = directory / "felix.sock"
+        self.program = "calico_openstack.felix.main"
+        self.environment: dict[str, str] = {}
         self._felix: subprocess.Popen[bytes] | None = None
 
     def put(self, path: str, document: dict[str, Any] | str) -> None:
@@ -175,7 +177,10 @@ class Host:
         with self.log.open("ab") as log:
             log.write(b"--- start\n")
             self._felix = subprocess.Popen(
-                [sys.executable, "-m", "calico_openstack.felix.main", "-c", str(config)], stderr=log, stdout=log
+                [sys.executable, "-m", self.program, "-c", str(config)],
+                stderr=log,
+                stdout=log,
+                env={**os.environ, **self.environment},
             )
 
     @property
@@ -183,6 +188,10 @@ class Host:
         """The number of Felix's process."""
         assert self._felix is not None, "not started"
         return self._felix.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._felix is not None and self._felix.poll() is None
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._felix is not None and self._felix.poll() is None:

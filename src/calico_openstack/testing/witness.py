@@ -142,9 +142,10 @@ def tracked(probe: Probe, arrival: Arrival) -> Tracked:
     return Tracked(original, Ends(last.destination, last.source, last.protocol, ports, back))
 
 
-def holder(kernel: FakeKernel, address: Net) -> int | None:
-    """The index of the tap to which the kernel has a route of just this address."""
-    return next((route.ifindex for route in kernel.routes.values() if route.destination == address), None)
+def holder(kernel: FakeKernel, address: Net) -> str:
+    """The tap to which the kernel has a route of just this address; empty if there is none."""
+    found = (route for route in kernel.routes.values() if route.destination == address)
+    return next((kernel.name_of(route.ifindex) for route in found), "")
 
 
 def local_ends(state: Wanted, flow: Tracked) -> list[tuple[WantedEndpoint, bool]]:
