@@ -13,8 +13,8 @@ from calico_openstack.felix.wanted.migration import HESITATION
 from calico_openstack.felix.wanted.state import Changes, Role, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey, Nat
 from calico_openstack.model.net import host_net
+from calico_openstack.testing.announcing import advertisement, gratuitous_arp, rarp, send
 from calico_openstack.testing.compute_host import Guest, eventually, ip
-from calico_openstack.testing.frames import advertisement, gratuitous_arp, rarp, send
 from calico_openstack.testing.stage import Stage
 
 pytestmark = pytest.mark.root
