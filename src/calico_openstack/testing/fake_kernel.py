@@ -86,7 +86,8 @@ class FakeKernel:
         index = self._next_index
         self.links[index] = Link(name, index, up=True, running=True, mtu=mtu, mac="02:00:00:00:00:01")
         self.kinds[index] = kind
-        for path in ("route_localnet", "proxy_arp", "forwarding", "rp_filter", "accept_redirects", "accept_source_route"):
+        accepted = ("accept_redirects", "accept_source_route")
+        for path in ("route_localnet", "proxy_arp", "forwarding", "rp_filter", *accepted):
             self.sysctls[f"ipv4/conf/{name}/{path}"] = "0"
         for path in ("accept_ra", "accept_redirects", "forwarding"):
             self.sysctls[f"ipv6/conf/{name}/{path}"] = "1"

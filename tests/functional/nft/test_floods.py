@@ -9,50 +9,16 @@ import subprocess
 import pytest
 
 from calico_openstack.felix.ruleset import floods
+from calico_openstack.testing import frames
 from calico_openstack.testing.guests import Felix, Guest, endpoint, run
 
 pytestmark = pytest.mark.root
 
 OWN = "fe80::f816:3eff:fe00:1"
 
-SENDER = """
-import socket, struct, sys
-MAC = bytes.fromhex(sys.argv[1].replace(":", ""))
-wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-wire.bind(("eth0", 0))
-
-def total(data):
-    if len(data) % 2:
-        data += b"\\0"
-    found = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while found >> 16:
-        found = (found & 0xFFFF) + (found >> 16)
-    return ~found & 0xFFFF
-
-def v6(source, destination, protocol, body, hops=255):
-    return b"\\x60\\0\\0\\0" + struct.pack("!HBB", len(body), protocol, hops) + source + destination + body
-
-def icmp6(source, destination, kind, rest):
-    pseudo = source + destination + struct.pack("!I3xB", 4 + len(rest), 58)
-    body = bytes((kind, 0, 0, 0)) + rest
-    return v6(source, destination, 58, body[:2] + struct.pack("!H", total(pseudo + body)) + rest)
-
-def solicit(source, target):
-    group = bytes.fromhex("ff0200000000000000000001ff") + target[13:]
-    link = b"\\x33\\x33\\xff" + target[13:] + MAC + b"\\x86\\xdd"
-    return link + icmp6(source, group, 135, bytes(4) + target + b"\\1\\1" + MAC)
-
-def udp4(source, destination, ports, data):
-    body = struct.pack("!4H", *ports, 8 + len(data), 0) + data
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, 17, 0) + source + destination
-    return b"\\xff" * 6 + MAC + b"\\x08\\0" + head[:10] + struct.pack("!H", total(head)) + head[12:] + body
-
-a = lambda text: socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-"""
-
 
 def send(guest: Guest, script: str) -> None:
-    run("ip", "netns", "exec", guest.space, "python3", "-c", SENDER + script, guest.mac)
+    frames.send(guest.space, guest.mac, script)
 
 
 def neighbours(tap: str) -> set[str]:
