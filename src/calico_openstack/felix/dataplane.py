@@ -34,7 +34,7 @@ from calico_openstack.felix.kernel.shared_tables import Crowding
 from calico_openstack.felix.read_back import ReadBack
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.shaping import Shaping
-from calico_openstack.felix.surroundings import Surroundings
+from calico_openstack.felix.surroundings import Surroundings, has_ipv6
 from calico_openstack.felix.switchover import SwitchOver
 from calico_openstack.felix.taps import Difference, Taps
 from calico_openstack.felix.wanted.host import HostRules, global_sysctls
@@ -103,7 +103,9 @@ class Dataplane:
         self._shaping = Shaping(self._connection, self._is_tap_name)
         self._others = kernel.others
         self.crowding = Crowding()
-        self.surroundings = self._surroundings = Surroundings(kernel.others, settings.ruleset.tap_prefixes)
+        self.surroundings = self._surroundings = Surroundings(
+            kernel.others, settings.ruleset.tap_prefixes, self._has_ipv6
+        )
         self._switchover = SwitchOver(kernel.others, self._surroundings, self._is_tap_name, self._firewall.in_place)
         self._read_back = ReadBack(
             self._taps, self._firewall, self._routes, (self._route_keeper, self._neighbour_keeper)
@@ -158,8 +160,6 @@ class Dataplane:
         changed |= self._arrivals.update(changes, now)
         self._owe(self._taps.update(changes, changed))
         self._owe(self._arrivals.claims())
-        self._arrivals.listen(self._watched, now)
-        self._watched = set()
         dirty = self._look_at | set(self._read_back.failures.due(now))
         self._look_at = set()
 
@@ -182,6 +182,9 @@ class Dataplane:
             if moved:
                 self._flows.release(moved, now)
             self._look_around(now)
+        # After the routes: to close a packet socket takes the kernel some 15 ms.
+        self._arrivals.listen(self._watched, now)
+        self._watched = set()
         statuses += self._read_back.prove(dirty, protected, failures, now)
         self._counts["flows"] = self._flows.ended - flows
         self._counts["sysctls"] = self._sysctls.operations - writes
@@ -284,6 +287,9 @@ class Dataplane:
         transactions = self._flows.transactions
         self._flows.judge(self.settings.ruleset, now)
         self._firewall.others_committed(self._flows.transactions - transactions)
+
+    def _has_ipv6(self) -> bool:
+        return self.settings.host.ipv6 and has_ipv6(self._wanted.endpoints.values())
 
     def _look_around(self, now: float) -> None:
         """With ours in place: take the host over from upstream, and see who else filters here."""

@@ -8,7 +8,7 @@ whole, for who shows it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.felix import obstacles as judge
@@ -16,6 +16,7 @@ from calico_openstack.felix.foreign import ForeignChain, ForeignTable, by_place,
 from calico_openstack.felix.kernel.others import Others
 from calico_openstack.felix.obstacles import Obstacle
 from calico_openstack.felix.upstream import Leftovers, leftovers
+from calico_openstack.felix.wanted.state import WantedEndpoint
 
 log = get_logger("felix.surroundings")
 
@@ -25,13 +26,15 @@ PAUSE = 10.0
 
 class Surroundings:
     """`prefixes` begin the names of guests' interfaces; without `others` nothing is looked at. `upstream`: what of it
-    was there at the last reading."""
+    was there at the last reading. `has_ipv6`: whether a guest here has IPv6; if none does, nobody misses it.
+    """
 
-    def __init__(self, others: Others | None, prefixes: Iterable[str]) -> None:
+    def __init__(self, others: Others | None, prefixes: Iterable[str], has_ipv6: Callable[[], bool]) -> None:
         self.obstacles: tuple[Obstacle, ...] = ()
         self.upstream = Leftovers()
         self.upstream_removed = False
         self._others = others
+        self._has_ipv6 = has_ipv6
         self._prefixes = tuple(prefixes)
         self._legacy: list[ForeignChain] = []
         self._changed = self._legacy_due = True
@@ -81,6 +84,8 @@ class Surroundings:
             for place, chain in without(by_place(chains), set(self.upstream.chains), rules).items()
             if ForeignTable(place.family, place.table) not in self.upstream.tables
         }
+        if not self._has_ipv6():
+            others = {place: chain for place, chain in others.items() if place.family != "ip6"}
         found = judge.obstacles(others, self._prefixes, self.upstream.rules)
         if self.upstream_removed:
             found += judge.upstream_runs(self.upstream)
@@ -94,3 +99,8 @@ class Surroundings:
 
     def wake_at(self) -> float | None:
         return self._read_at + PAUSE if self._changed and self._others is not None else None
+
+
+def has_ipv6(endpoints: Iterable[WantedEndpoint]) -> bool:
+    """Whether one of them has an IPv6 address."""
+    return any(net.version == 6 for endpoint in endpoints for net in endpoint.addresses)

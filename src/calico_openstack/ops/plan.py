@@ -27,7 +27,7 @@ from calico_openstack.felix.plan import findings
 from calico_openstack.felix.ruleset.text import print_changes
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
 from calico_openstack.felix.settings_sources import datastore_sources
-from calico_openstack.felix.surroundings import Surroundings
+from calico_openstack.felix.surroundings import Surroundings, has_ipv6
 from calico_openstack.felix.switchover import look
 from calico_openstack.felix.wanted.state import Changes
 from calico_openstack.model.endpoint import EndpointKey
@@ -80,7 +80,7 @@ def command(text: bool, config_file: str) -> None:
         has_ipv6 = sysctls.read("ipv6/conf/all/forwarding") is not None
         wanted = dataplane_settings(thought.settings, rp_filter, has_ipv6)
         comparison = compare(wanted, thought.changes)
-        around = _look_around(wanted)
+        around = _look_around(wanted, comparison)
     except (connection.SettingsError, connection.EtcdError) as error:
         connection.fail(error)
     except OSError as error:
@@ -111,10 +111,12 @@ def think(settings: FelixSettings, local: list[Source], snapshot: Snapshot) -> T
     )
 
 
-def _look_around(settings: DataplaneSettings) -> Around:
+def _look_around(settings: DataplaneSettings, comparison: Comparison) -> Around:
     others = Others()
     try:
-        surroundings = Surroundings(others, settings.ruleset.tap_prefixes)
+        surroundings = Surroundings(
+            others, settings.ruleset.tap_prefixes, lambda: settings.host.ipv6 and has_ipv6(comparison.owners.values())
+        )
         found = look(others, surroundings, settings.ruleset.is_tap)
     finally:
         others.close()

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from msgspec import structs
 
 from calico_openstack.felix.debug_socket import ask
 from calico_openstack.felix.wanted.state import Changes, WantedPolicy
@@ -139,6 +140,23 @@ def test_chains_that_do_not_stop_guests_are_not_spoken_of(stage: Stage) -> None:
     stage.dataplane.resync()
 
     assert places(stage) == []
+
+
+def test_chains_for_ipv6_are_spoken_of_once_a_guest_has_it(guests: tuple[Guest, Guest]) -> None:
+    run("ip6tables-nft", "-P", "FORWARD", "DROP")
+    stage = Stage()
+    changes = Changes()
+    both = endpoint(guests[0])
+    changes.endpoints = {both.key: structs.replace(both, addresses=both.addresses[:1])}
+    stage.step(changes)
+    assert places(stage) == []
+
+    changes.endpoints = {both.key: both}
+    stage.step(changes)
+    stage.dataplane.resync()
+
+    assert places(stage) == ["chain FORWARD of table ip6 filter"]
+    stage.dataplane.close()
 
 
 def test_nothing_is_read_when_only_our_own_tables_change(stage: Stage, guests: tuple[Guest, Guest]) -> None:
