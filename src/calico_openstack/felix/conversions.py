@@ -34,6 +34,14 @@ def integer(low: int, high: int) -> Callable[[str], int]:
     return convert
 
 
+def mark_mask(text: str) -> int:
+    """Bits of a packet's mark. Of them we use the lowest and the one above it."""
+    mask = integer(1, 0xFFFFFFFF)(text)
+    if not mask & (mask & -mask) << 1:
+        raise ValueError("two neighbouring bits are needed at the low end, such as 0xffff0000")
+    return mask
+
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 

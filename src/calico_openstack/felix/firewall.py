@@ -5,9 +5,10 @@ is time to check, or when somebody else committed something, everything is read 
 repairs the difference; on a correct host that is none. Until the first reading nothing is known about the kernel and
 nothing is written blindly. Lives in the apply thread.
 
-If the kernel refuses even that, the endpoints of the batch are suspected and, if they are few, held back: without
-them the others go on. Each of them is tried again alone, with a growing pause; meanwhile it passes nothing, because
-no map lists its tap.
+If the kernel refuses even that, and names the object at fault, the endpoints that need this object are held back; if it
+does not, those are suspected that the batch is about, and held back if they are few. Without them the others go on.
+They are tried again together, with a growing pause, and at once when one of their policies changes; meanwhile they pass
+nothing, because no map lists their taps.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.former import Former, former
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
+from calico_openstack.felix.ruleset.blame import blamed, culprit
 from calico_openstack.felix.ruleset.difference import Actual, difference
 from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
-from calico_openstack.felix.wanted.state import Changes, Wanted
+from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.policy import PolicyKey
 
 log = get_logger("felix.firewall")
 
@@ -33,7 +36,10 @@ MIN_PAUSE = 2.0
 """Seconds between two readings, however often others change nf_tables (perhaps only tables of their own)."""
 
 MOST_HELD = 16
-"""So many endpoints of one batch are held back at most, if the kernel refuses the batch."""
+"""So many endpoints are held back at most on suspicion alone."""
+
+_MOST_CULPRITS = 8
+"""So many objects may be at fault in one step; with more the fault is a common one."""
 
 
 class Firewall:
@@ -46,7 +52,12 @@ class Firewall:
         self.tables = self._tables = tables or NftTables()
         self._trouble = Retries[str]()
         self._held = Retries[EndpointKey]()
+        self._causes: dict[EndpointKey, str] = {}
+        self._hurried = False
+        # Who is missing in what is rendered: all that are held back, except while they are tried again.
+        self._left_out: set[EndpointKey] = set()
         self._suspects: set[EndpointKey] = set()
+        self._suspect_rules: set[PolicyKey | str] = set()
         self._unsure = True
         self._once_right = False
         self._generation = 0
@@ -117,6 +128,7 @@ class Firewall:
             log.error("firewall.failed", reason=failure.reason, again_in=failure.pause)
             return False
         self._suspects.clear()
+        self._suspect_rules.clear()
         self._unsure = False
         self._once_right = True
         if self._trouble.succeeded("nft"):
@@ -124,15 +136,29 @@ class Firewall:
         return True
 
     def _with_a_second_chance(self, changes: Changes, now: float) -> Changes:
-        """The changes, and one endpoint that was held back and whose pause is over."""
+        """The changes; or, without any, the endpoints that one object held back and whose pause is over."""
         for key in changes.endpoints_removed | changes.endpoints.keys():
-            self._held.succeeded(key)
+            self._release(key)
+            self._left_out.discard(key)
         self._suspects = (self._suspects | changes.endpoints.keys()) - changes.endpoints_removed
-        due = [key for key in self._held.due(now) if key in self._wanted.endpoints]
+        self._suspect_rules |= {*changes.policies, *changes.profiles}
+        if self._held and self._suspect_rules:
+            held = {key: endpoint for key, _ in self._held if (endpoint := self._wanted.endpoints.get(key)) is not None}
+            self._hurried |= any(not self._suspect_rules.isdisjoint(_rules_of(endpoint)) for endpoint in held.values())
+        due = [key for key, _ in self._held] if self._hurried else self._held.due(now)
         if not due or changes:
+            self._hurried = self._hurried and bool(due)
             return changes
-        self._suspects.add(due[0])
-        return Changes(endpoints={due[0]: self._wanted.endpoints[due[0]]})
+        self._hurried = False
+        cause = self._causes.get(due[0])
+        again = {key for key in due if cause is not None and self._causes.get(key) == cause} | {due[0]}
+        self._suspects |= again
+        self._left_out -= again
+        return Changes(endpoints={key: self._wanted.endpoints[key] for key in again if key in self._wanted.endpoints})
+
+    def _release(self, key: EndpointKey) -> None:
+        self._held.succeeded(key)
+        self._causes.pop(key, None)
 
     def _committed(self, operations: NftChanges) -> bool:
         """One transaction; False if it was refused, and so has no effect."""
@@ -143,27 +169,48 @@ class Firewall:
             log.warning("firewall.refused", reason=str(refused), operations=len(operations))
             return False
         for key in self._suspects:
-            self._held.succeeded(key)
+            self._release(key)
         return True
 
     def _synchronise(self, now: float) -> None:
         """Read back and repair; hold suspected endpoints back if that is what it takes."""
         self._read_at = now
         self._generation = self._tables.generation()
-        try:
-            self._count(len(self._tables.synchronise(self._renderer.full(), self._look)))
-        except NftRefused as refused:
+        for _ in range(_MOST_CULPRITS):
+            try:
+                self._count(len(self._tables.synchronise(self._renderer.full(), self._look)))
+            except NftRefused as refused:
+                self._hold_back(refused, now)
+            else:
+                for key in self._suspects:
+                    self._release(key)
+                return
+        self._count(len(self._tables.synchronise(self._renderer.full(), self._look)))
+
+    def _hold_back(self, refused: NftRefused, now: float) -> None:
+        """Render without those whose fault it is; raises what was refused if it is nobody's."""
+        operation = refused.operation
+        cause = culprit(operation) if operation is not None else ""
+        interfaces = blamed(self._renderer.full(), operation) if operation is not None else set()
+        wanted = self._wanted.endpoints
+        held = {key for key, one in wanted.items() if one.interface in interfaces} - self._left_out
+        if not held:
+            cause, held = "", self._suspected()
             # Holding many back, or all that a former process had programmed, would cut off guests that work.
-            if not self._suspects or not self._once_right or len(self._suspects) > MOST_HELD:
-                raise
-            for key in self._suspects:
-                self._held.failed(key, str(refused), now)
-            self._renderer = self._rendered(self._renderer.settings)
-            self._count(len(self._tables.synchronise(self._renderer.full())))
-            log.error("firewall.held_back", endpoints=len(self._suspects), reason=str(refused))
-            return
-        for key in self._suspects:
-            self._held.succeeded(key)
+            if not held or not self._once_right or len(held) > MOST_HELD:
+                raise refused
+        for key in held:
+            self._held.failed(key, str(refused), now)
+            self._causes[key] = cause or str(key)
+        self._suspects -= held
+        self._renderer = self._rendered(self._renderer.settings)
+        log.error("firewall.held_back", endpoints=len(held), culprit=cause or "unknown", reason=str(refused))
+
+    def _suspected(self) -> set[EndpointKey]:
+        """Those that the batch is about, by themselves or by their policies."""
+        rules = self._suspect_rules
+        users = (key for key, one in self._wanted.endpoints.items() if not rules.isdisjoint(_rules_of(one)))
+        return (self._suspects | set(users if rules else ())) - self._left_out
 
     def _look(self, actual: Actual) -> None:
         if not self._looked:
@@ -172,7 +219,8 @@ class Firewall:
     def _rendered(self, settings: RulesetSettings) -> RulesetRenderer:
         """A renderer of everything but what is held back."""
         changes = everything(self._wanted)
-        changes.endpoints = {key: value for key, value in changes.endpoints.items() if self._held.get(key) is None}
+        self._left_out = {key for key, _ in self._held}
+        changes.endpoints = {key: one for key, one in changes.endpoints.items() if key not in self._left_out}
         renderer = RulesetRenderer(settings)
         renderer.apply(changes)
         return renderer
@@ -189,11 +237,16 @@ class Firewall:
 
     def wake_at(self) -> float | None:
         later = self._read_at + MIN_PAUSE if self._suspicious else None
-        times = (later, self._trouble.wake_at(), self._held.wake_at())
+        times = (later, self._trouble.wake_at(), 0.0 if self._hurried else self._held.wake_at())
         return min((at for at in times if at is not None), default=None)
 
     def close(self) -> None:
         self._tables.close()
+
+
+def _rules_of(endpoint: WantedEndpoint) -> set[PolicyKey | str]:
+    """The policies and profiles that apply to it."""
+    return {*endpoint.profiles, *(key for tier in endpoint.tiers for key in (*tier.ingress, *tier.egress))}
 
 
 def everything(wanted: Wanted) -> Changes:
@@ -203,6 +256,8 @@ def everything(wanted: Wanted) -> Changes:
         policies=dict(wanted.policies),
         profiles=dict(wanted.profiles),
         endpoints=dict(wanted.endpoints),
+        host_endpoints=dict(wanted.host_endpoints),
+        host_interfaces=dict(wanted.host_interfaces),
         pools=dict(wanted.pools),
         hosts=dict(wanted.hosts),
     )

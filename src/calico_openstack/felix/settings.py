@@ -74,6 +74,7 @@ class FelixSettings:
     nat_outgoing_interface_filter: str = ""
     nat_outgoing_excludes_hosts: bool = False
     floating_ip_outbound_snat: bool = False
+    nftables_mark_mask: int = 0xFFFF0000
     failsafe_inbound_host_ports: tuple[Failsafe, ...] = failsafe.INBOUND
     failsafe_outbound_host_ports: tuple[Failsafe, ...] = failsafe.OUTBOUND
     log_action_rate_limit: tuple[int, str] | None = None
@@ -125,6 +126,7 @@ class _Typed(NamedTuple):
 
 
 TYPED: dict[str, _Typed] = {
+    "NftablesMarkMask": _Typed("nftables_mark_mask", to.mark_mask),
     "FailsafeInboundHostPorts": _Typed("failsafe_inbound_host_ports", parse_failsafes, ()),
     "FailsafeOutboundHostPorts": _Typed("failsafe_outbound_host_ports", parse_failsafes, ()),
     "FelixHostname": _Typed("felix_hostname", to.hostname),

@@ -26,6 +26,7 @@ BIG_ENDIAN, HOST_ENDIAN = 2, 1
 DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
 EQUAL, NOT_EQUAL, AT_MOST, AT_LEAST = 0, 1, 3, 5
 VERDICT = -1
+MARK = 3
 _GENMSG = struct.Struct("!BBH")
 
 BEGIN = Request(16, 0, _GENMSG.pack(0, 0, 10))
@@ -74,6 +75,19 @@ def load_payload(base: int, offset: int, length: int, word: int = 0) -> bytes:
 
 def load_ct_state(word: int = 0) -> bytes:
     return expression("ct", be32(2, 0), be32(1, register(word)))
+
+
+def load_ct_status(word: int = 0) -> bytes:
+    return expression("ct", be32(2, 2), be32(1, register(word)))
+
+
+def store_mark() -> bytes:
+    """The first register becomes the packet's mark."""
+    return expression("meta", be32(2, MARK), be32(3, register(0)))
+
+
+def no_track() -> bytes:
+    return expression("notrack")
 
 
 def load_value(data: bytes, word: int = 0) -> bytes:

@@ -41,6 +41,8 @@ _CHUNK = 500
 """Elements per message: their list is one attribute, which holds 64 KiB at most."""
 
 _VERDICTS = {"accept": nft.ACCEPT, "drop": nft.DROP, "return": nft.RETURN, "jump": nft.JUMP, "goto": nft.GOTO}
+_DESTINATION_TRANSLATED = 0x20
+"""IPS_DST_NAT."""
 _ETHERNET = struct.pack("=H", 1)
 _META_IIFTYPE = 8
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -171,6 +173,18 @@ def _statement(table: Table, statement: Statement) -> bytes:
         case statements.CtState(states):
             zero = nft.compare(nft.NOT_EQUAL, bytes(4))
             return nft.load_ct_state() + nft.mask(struct.pack("=I", states)) + zero
+        case statements.Translated():
+            found = nft.mask(struct.pack("=I", _DESTINATION_TRANSLATED))
+            return nft.load_ct_status() + found + nft.compare(nft.NOT_EQUAL, bytes(4))
+        case statements.NoTrack():
+            return nft.no_track()
+        case statements.HasMark(bit, negate):
+            wanted = struct.pack("=I", bit)
+            operator = nft.NOT_EQUAL if negate else nft.EQUAL
+            return nft.load_meta(nft.MARK) + nft.mask(wanted) + nft.compare(operator, wanted)
+        case statements.SetMark(bits, clear):
+            kept, given = struct.pack("=I", bits ^ 0xFFFFFFFF), struct.pack("=I", 0 if clear else bits)
+            return nft.load_meta(nft.MARK) + nft.mask(kept, given) + nft.store_mark()
         case statements.ByMap(parts, name):
             return _load(table, *parts) + nft.look_up(name, into=nft.VERDICT)
         case Verdict(kind, chain):

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from calico_openstack.felix.ruleset import fields, floods
+from calico_openstack.felix.ruleset import fields, floods, host_chains
 from calico_openstack.felix.ruleset.fields import byte, port
 from calico_openstack.felix.ruleset.objects import Chain, Hook, Key, Rule, SetSpec, Table, Value
 from calico_openstack.felix.ruleset.settings import BOOT_TABLE, INET_TABLE, RulesetSettings
@@ -78,7 +78,7 @@ OUTBOUND = {v: SetSpec(f"outbound{v}", (fields.ADDRESS[v],), value=fields.ADDRES
 
 OPTIONAL_SETS = (
     *RATES.values(), *CONNECTIONS.values(), MARKS,
-    *POOLS.values(), *TRANSLATED.values(), *HOSTS.values(), *OUTBOUND.values(),
+    *POOLS.values(), *TRANSLATED.values(), *HOSTS.values(), *OUTBOUND.values(), *host_chains.MAPS,
 )  # fmt: skip
 Used = frozenset[str]
 """Names of those optional sets that have elements."""
@@ -108,7 +108,11 @@ def inet_chains(settings: RulesetSettings, used: Used = frozenset()) -> list[Cha
     marking = Chain("marking", (Rule((ByMap((fields.IN,), MARKS.name),)),), Hook("filter", "forward", -150))
     return [
         *([marking] if MARKS.name in used else []),
-        Chain("raw-prerouting", tuple(_from_taps(settings, goto("source"))), Hook("filter", "prerouting", -300)),
+        Chain(
+            "raw-prerouting",
+            (*_from_taps(settings, goto("source")), *host_chains.of_raw_prerouting(settings, used)),
+            Hook("filter", "prerouting", -300),
+        ),
         Chain("source", _rules(_source())),
         Chain("source4", _rules(_source4(settings))),
         Chain("source6", _rules(_source6(settings))),
@@ -121,8 +125,13 @@ def inet_chains(settings: RulesetSettings, used: Used = frozenset()) -> list[Cha
         Chain("forward", tuple(_forward(settings, used)), Hook("filter", "forward", 0)),
         Chain("from-tap", _rules(_from_tap(settings, used))),
         Chain("to-tap", _rules(_to_tap(settings, used))),
-        Chain("input", tuple(_from_taps(settings, goto("to-host"))), Hook("filter", "input", 0)),
+        Chain(
+            "input",
+            (*_from_taps(settings, goto("to-host")), *host_chains.of_input(settings, used)),
+            Hook("filter", "input", 0),
+        ),
         Chain("to-host", _rules(_to_host(settings, used))),
+        *host_chains.chains(settings, used),
     ]
 
 
@@ -316,9 +325,11 @@ def _forward(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
     yield from _rules(_asked(fields.IN, RATES["egress"], used))
     yield from _rules(_asked(fields.OUT, RATES["ingress"], used))
     yield Rule((CtState(ESTABLISHED | RELATED), ACCEPT))
+    yield from host_chains.of_forward(settings, used, "ingress")
     yield from _from_taps(settings, jump("from-tap"))
     for prefix in settings.tap_prefixes:
         yield Rule((Equal(fields.OUT, prefix.encode()), goto("to-tap")))
+    yield from host_chains.of_forward(settings, used, "egress")
 
 
 def _from_tap(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, ...]]:

@@ -6,7 +6,7 @@ the lowest value counts, for every order of arrival.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from typing import NamedTuple
 
 from calico_openstack.felix.ruleset import base, fields, floods
@@ -15,7 +15,6 @@ from calico_openstack.felix.ruleset.fields import ifname, joined, last_address
 from calico_openstack.felix.ruleset.objects import Key, SetSpec, Table, Value
 from calico_openstack.felix.ruleset.ranges import disjoint
 from calico_openstack.felix.wanted.state import WantedEndpoint
-from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
 
 
@@ -35,10 +34,10 @@ class ClaimBook:
 
     def __init__(self, drafts: Mapping[Table, Draft]) -> None:
         self._drafts = drafts
-        self._claims: dict[EndpointKey, list[Claim]] = {}
-        self._claimants: dict[tuple[Table, str, Key], dict[EndpointKey, Value]] = {}
+        self._claims: dict[Hashable, list[Claim]] = {}
+        self._claimants: dict[tuple[Table, str, Key], dict[Hashable, Value]] = {}
 
-    def replace(self, owner: EndpointKey, new: list[Claim]) -> None:
+    def replace(self, owner: Hashable, new: list[Claim]) -> None:
         """The owner claims exactly `new`; the elements follow."""
         old = self._claims.pop(owner, [])
         for claim in old:

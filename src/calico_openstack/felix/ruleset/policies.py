@@ -8,7 +8,7 @@ packet mark is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Literal, NamedTuple
@@ -20,11 +20,17 @@ from calico_openstack.felix.ruleset.merge import merged_run
 from calico_openstack.felix.ruleset.names import short_hash
 from calico_openstack.felix.ruleset.objects import Chain, Key, Rule, SetSpec
 from calico_openstack.felix.ruleset.settings import RulesetSettings
-from calico_openstack.felix.ruleset.statements import RETURN, Statement, goto
-from calico_openstack.felix.wanted.state import WantedEndpoint, WantedPolicy, WantedProfile, WantedRule
+from calico_openstack.felix.ruleset.statements import ACCEPT, DROP, RETURN, Statement, Verdict, goto
+from calico_openstack.felix.wanted.state import WantedEndpoint, WantedPolicy, WantedProfile, WantedRule, WantedTier
 from calico_openstack.model.policy import PolicyKey
 
 Direction = Literal["ingress", "egress"]
+
+
+Place = Literal["filter", "forward", "early", "late"]
+"""Where a list is asked. `filter`: what nothing allows is denied at the end. The others are for host endpoints.
+`forward`: it goes on. `early` (before addresses are translated): it goes on, and what is allowed is told from it.
+`late` (after that): as `filter`. Early and late packets can only be dropped, not refused (nft_reject_inet_validate)."""
 
 
 class PolicyTier(NamedTuple):
@@ -39,23 +45,33 @@ class PolicyList(NamedTuple):
     direction: Direction
     tiers: tuple[PolicyTier, ...]
     profiles: tuple[str, ...]
+    place: Place = "filter"
 
     @property
     def name(self) -> str:
-        return f"{self.direction}-{short_hash(repr(tuple(self)))}"
+        content = tuple(self)[:3] if self.place == "filter" else tuple(self)
+        return f"{self.direction}-{short_hash(repr(content))}"
 
     @property
     def rest(self) -> PolicyList:
         return self._replace(tiers=self.tiers[1:])
 
 
+_UNDECIDED: dict[Place, Verdict] = {"forward": RETURN, "early": ACCEPT}
+"""What becomes of a packet that no policy of the list has decided about."""
+
+
 def policy_list(endpoint: WantedEndpoint, direction: Direction) -> PolicyList:
-    tiers = []
-    for tier in endpoint.tiers:
-        policies = tier.ingress if direction == "ingress" else tier.egress
-        if policies:
-            tiers.append(PolicyTier(tier.name, policies, tier.default_pass))
-    return PolicyList(direction, tuple(tiers), endpoint.profiles)
+    return PolicyList(direction, policy_tiers(endpoint.tiers, direction), endpoint.profiles)
+
+
+def policy_tiers(tiers: Iterable[WantedTier], direction: Direction) -> tuple[PolicyTier, ...]:
+    """Those that have a policy for the direction."""
+    return tuple(
+        PolicyTier(tier.name, policies, tier.default_pass)
+        for tier in tiers
+        if (policies := tier.ingress if direction == "ingress" else tier.egress)
+    )
 
 
 @dataclass(slots=True)
@@ -84,10 +100,15 @@ class PolicyWriter:
         if wanted.tiers and wanted.tiers[0].default_pass:
             rendered.next = wanted.rest
             rules.append(Rule((goto(wanted.rest.name),)))
+        elif not wanted.tiers and wanted.place in _UNDECIDED:
+            rules.append(Rule((_UNDECIDED[wanted.place],)))
         else:
-            rules.append(Rule((deny(self.settings),), "nothing allowed it"))
+            rules.append(Rule((self._deny(wanted),), "nothing allowed it"))
         rendered.chain = Chain(wanted.name, tuple(rules))
         return rendered
+
+    def _deny(self, wanted: PolicyList) -> Statement:
+        return DROP if wanted.place in ("early", "late") else deny(self.settings)
 
     def _runs(self, wanted: PolicyList) -> Iterator[tuple[list[WantedRule], Origin]]:
         """Neighbouring rules of one action, whose order does not matter, across policies; a log rule is alone. The
@@ -127,14 +148,14 @@ class PolicyWriter:
             case "allow":
                 action = (RETURN,)
             case "deny":
-                action = (deny(self.settings),)
+                action = (self._deny(wanted),)
             case "pass":
                 if wanted.tiers:
                     rendered.next = wanted.rest
                     action = (goto(wanted.rest.name),)
                 else:
                     # Nothing comes after the profiles.
-                    action = (deny(self.settings),)
+                    action = (self._deny(wanted),)
             case "log":
                 action = tuple(log_action(self.settings, origin))
         literal: dict[SetSpec, dict[Key, None]] = {}

@@ -4,6 +4,7 @@
     policies       -> policies           -> shared chains, their own sets (only lists that some endpoint has)
     endpoints      -> endpoints.claims   -> elements of the fixed sets, and the verdict maps' jumps
                    -> limits             -> chains of their own (only endpoints with limits)
+    host endpoints -> host_endpoints     -> elements of the hosts' maps, and lists for each stage (if there are any)
     pools, hosts   -> pools              -> sets of addresses inside and to be translated (only if there are any)
 
 The answer depends on the state alone and not on how it came about: `full()` after any sequence of `apply`
@@ -14,9 +15,9 @@ a half-way state.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
-from calico_openstack.felix.ruleset import base
+from calico_openstack.felix.ruleset import base, host_endpoints
 from calico_openstack.felix.ruleset.asked_sets import AskedSets
 from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.endpoints import Claim, ClaimBook, claims
@@ -43,6 +44,7 @@ from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.policy import PolicyKey
 
+_HOST = "the host's own interfaces"
 _DIRECTIONS: tuple[Direction, ...] = ("ingress", "egress")
 _MAPS = {"ingress": base.INGRESS, "egress": base.EGRESS}
 
@@ -61,9 +63,9 @@ class RulesetRenderer:
         self._limits = LimitChains(self._inet, settings)
         self._in_use: base.Used = frozenset()
         self._rendered: dict[PolicyList, Rendered] = {}
-        self._users: dict[PolicyList, set[EndpointKey]] = defaultdict(set)
+        self._users: dict[PolicyList, set[Hashable]] = defaultdict(set)
         self._parents: dict[PolicyList, set[PolicyList]] = defaultdict(set)
-        self._lists_of: dict[EndpointKey, list[PolicyList]] = {}
+        self._lists_of: dict[Hashable, list[PolicyList]] = {}
         self._lists_with_policy: dict[PolicyKey | str, set[PolicyList]] = defaultdict(set)
         self._literal_users: dict[str, set[PolicyList]] = defaultdict(set)
         # What may have become unused in this batch; `_sweep` looks at nothing else.
@@ -87,6 +89,13 @@ class RulesetRenderer:
                 self._place(key, None)
         for key in changes.endpoints:
             self._place(key, self._state.endpoints.get(key))
+        if (
+            changes.host_endpoints
+            or changes.host_endpoints_removed
+            or changes.host_interfaces
+            or changes.host_interfaces_removed
+        ):
+            self._place_hosts()
         for wanted in sorted(stale):
             if wanted in self._rendered:
                 self._write(wanted)
@@ -150,17 +159,32 @@ class RulesetRenderer:
             new += [Claim(base.INET, _MAPS[wanted.direction], name, jump(wanted.name)) for wanted in lists]
         limited = limits(endpoint) if endpoint else Limits()
         self._limits.replace(key, limited)
-        new += limited.claims
-        for wanted in self._lists_of.pop(key, []):
-            self._users[wanted].discard(key)
+        self._assign(key, lists, [*new, *limited.claims])
+
+    def _place_hosts(self) -> None:
+        """All host endpoints of this host anew: they are few, and one without a name leaves it to the others."""
+        state = self._state
+        in_force = {
+            interface: state.host_endpoints[name]
+            for interface, name in sorted(state.host_interfaces.items())
+            if name in state.host_endpoints
+        }
+        assigned = list(host_endpoints.assignments(base.INET, in_force))
+        lists = list(dict.fromkeys(wanted for _, wanted in assigned if wanted is not None))
+        self._assign(_HOST, lists, [claim for claim, _ in assigned])
+
+    def _assign(self, owner: Hashable, lists: list[PolicyList], claims: list[Claim]) -> None:
+        """The owner uses exactly these lists, and claims exactly these elements."""
+        for wanted in self._lists_of.pop(owner, []):
+            self._users[wanted].discard(owner)
             self._loose_lists.add(wanted)
         for wanted in lists:
-            self._users[wanted].add(key)
+            self._users[wanted].add(owner)
             if wanted not in self._rendered:
                 self._write(wanted)
         if lists:
-            self._lists_of[key] = lists
-        self._claims.replace(key, new)
+            self._lists_of[owner] = lists
+        self._claims.replace(owner, claims)
 
     def _write(self, wanted: PolicyList) -> None:
         self._forget(wanted)

@@ -64,6 +64,32 @@ class CtState:
 
 
 @dataclass(frozen=True, slots=True)
+class Translated:
+    """The flow's destination has been translated (IPS_DST_NAT)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoTrack:
+    """Conntrack is not to look at this packet. Before it does only (priority raw)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HasMark:
+    """The packet's mark has (`negate`: has not) this bit."""
+
+    bit: int
+    negate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetMark:
+    """Give the packet's mark these bits, or take them away."""
+
+    bits: int
+    clear: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ByMap:
     """Do what the verdict map says for the fields; go on when it says nothing."""
 
@@ -184,7 +210,8 @@ class NatByMap:
 
 Statement = (
     Equal | Within | Between | InSet | CtState | ByMap | Verdict | Reject | Log | Dnat | NatByMap
-    | Reset | Rate | RateOf | Remember | MoreConnections | SetDscp | Masquerade | Snat
+    | Translated | NoTrack | HasMark | SetMark | Reset | Rate | RateOf | Remember | MoreConnections | SetDscp
+    | Masquerade | Snat
 )  # fmt: skip
 
 ACCEPT, DROP, RETURN = Verdict("accept"), Verdict("drop"), Verdict("return")

@@ -94,6 +94,14 @@ def print_statement(statement: Statement) -> str:
             return f"{_joined(parts)} {'!= ' if negate else ''}@{name}"
         case statements.CtState(states):
             return "ct state " + ",".join(word for bit, word in _STATES if states & bit)
+        case statements.Translated():
+            return "ct status dnat"
+        case statements.NoTrack():
+            return "notrack"
+        case statements.HasMark(bit, negate):
+            return f"meta mark & {bit:#010x} {'!=' if negate else '=='} {bit:#010x}"
+        case statements.SetMark(bits, clear):
+            return f"meta mark set meta mark {f'& {bits ^ 0xFFFFFFFF:#010x}' if clear else f'| {bits:#010x}'}"
         case statements.ByMap(parts, name):
             return f"{_joined(parts)} vmap @{name}"
         case Verdict():

@@ -33,10 +33,10 @@ _DEEPEST = 16  # NFT_JUMP_STACK_SIZE
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One packet at one hook. Interface names are empty where the kernel has none. Dynamic sets are empty, and have room.
+    """One packet at one hook. Interface names are empty where the kernel has none. Dynamic sets have room.
 
     `tokens`: is there one left in every token bucket of a rule? `connections`: how many others each count has.
-    `flood`: are the buckets in dynamic sets empty?
+    `flood`: are the buckets in dynamic sets empty? `translated`: has its flow another destination than it began with?
     """
 
     in_interface: str = ""
@@ -51,6 +51,8 @@ class Packet:
     tokens: bool = True
     connections: int = 0
     flood: bool = False
+    mark: int = 0
+    translated: bool = False
 
 
 @dataclass(slots=True)
@@ -136,6 +138,11 @@ def delivered(ruleset: Ruleset, start: Packet) -> Walk:
     return walk(ruleset, replace(start, out_interface=""), *hooks)
 
 
+def sent(ruleset: Ruleset, start: Packet) -> Walk:
+    """From the host itself through an interface."""
+    return walk(ruleset, replace(start, in_interface=""), "output", "postrouting")
+
+
 def _base_chains(ruleset: Ruleset, family: str, hook: str) -> Iterator[tuple[Table, Chain]]:
     found = [
         (chain.hook.priority, table, chain)
@@ -218,6 +225,17 @@ class _Walker:
                 return True
             case statements.CtState(states):
                 return bool(self._done.packet.state & states)
+            case statements.Translated():
+                return self._done.packet.translated
+            case statements.NoTrack():
+                self._done.packet = replace(self._done.packet, state=statements.UNTRACKED)
+                return True
+            case statements.HasMark(bit, negate):
+                return bool(self._done.packet.mark & bit) != negate
+            case statements.SetMark(bits, clear):
+                mark = self._done.packet.mark
+                self._done.packet = replace(self._done.packet, mark=mark & ~bits if clear else mark | bits)
+                return True
             case statements.ByMap(parts, name):
                 found = self._look_up(parts, name)
                 return found if isinstance(found, Verdict) else False

@@ -145,7 +145,11 @@ class MemberChange(NamedTuple):
 
 @dataclass(slots=True)
 class Changes:
-    """One batch, to be applied in the order of the fields. `hosts`: the addresses of the cluster's hosts, by name."""
+    """One batch, to be applied in the order of the fields. `hosts`: the addresses of the cluster's hosts, by name.
+
+    `host_interfaces`: the name of the host endpoint that is in force, by interface, or `*` (`wanted.host_interfaces`);
+    who knows the interfaces adds it to what the calculation says.
+    """
 
     sets: dict[SetId, frozenset[Member]] = field(default_factory=dict)
     members: dict[SetId, MemberChange] = field(default_factory=dict)
@@ -154,6 +158,8 @@ class Changes:
     endpoints: dict[EndpointKey, WantedEndpoint] = field(default_factory=dict)
     host_endpoints: dict[str, WantedHostEndpoint] = field(default_factory=dict)
     host_endpoints_removed: set[str] = field(default_factory=set)
+    host_interfaces: dict[str, str] = field(default_factory=dict)
+    host_interfaces_removed: set[str] = field(default_factory=set)
     endpoints_removed: set[EndpointKey] = field(default_factory=set)
     profiles_removed: set[str] = field(default_factory=set)
     policies_removed: set[PolicyKey] = field(default_factory=set)
@@ -173,6 +179,7 @@ class Changes:
     def _parts(self) -> Iterator[Sized]:
         yield from (self.sets, self.members, self.policies, self.profiles, self.endpoints)
         yield from (self.host_endpoints, self.host_endpoints_removed)
+        yield from (self.host_interfaces, self.host_interfaces_removed)
         yield from (self.endpoints_removed, self.profiles_removed, self.policies_removed, self.sets_removed)
         yield from (self.pools, self.pools_removed, self.hosts, self.hosts_removed)
 
@@ -186,6 +193,7 @@ class Wanted:
     profiles: dict[str, WantedProfile] = field(default_factory=dict)
     endpoints: dict[EndpointKey, WantedEndpoint] = field(default_factory=dict)
     host_endpoints: dict[str, WantedHostEndpoint] = field(default_factory=dict)
+    host_interfaces: dict[str, str] = field(default_factory=dict)
     pools: dict[str, WantedPool] = field(default_factory=dict)
     hosts: dict[str, tuple[Net, ...]] = field(default_factory=dict)
 
@@ -202,6 +210,9 @@ class Wanted:
         self.host_endpoints.update(changes.host_endpoints)
         for host_endpoint in changes.host_endpoints_removed:
             self.host_endpoints.pop(host_endpoint, None)
+        self.host_interfaces.update(changes.host_interfaces)
+        for interface in changes.host_interfaces_removed:
+            self.host_interfaces.pop(interface, None)
         for endpoint in changes.endpoints_removed:
             self.endpoints.pop(endpoint, None)
         for profile in changes.profiles_removed:

@@ -1,0 +1,161 @@
+"""The fixed rules for host endpoints: where packets of the host's own interfaces meet policies, and what passes before.
+
+    arrives  raw           untracked: what is allowed here is not tracked, marked, and settled
+             mangle        pre-DNAT: what is allowed here is marked, and settled for the host
+             filter input  marked, or of a known flow, or a failsafe port: accepted; else the endpoint's policies
+    passes   filter forward  policies with applyOnForward; those of guests are asked as well
+    leaves   raw, filter  as for what arrives. What gets another destination is asked about after that (mangle
+                          postrouting), when it is known through which interface it leaves.
+
+Each stage is there while some endpoint has a say in it, so a host without host endpoints pays nothing. Interfaces
+without an endpoint, guests' interfaces and the loopback are none of these rules' business. Neighbour discovery, router
+advertisements and multicast listeners' reports of IPv6 pass as failsafe ports do: without them there is no IPv6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from calico_openstack.felix.ruleset import fields
+from calico_openstack.felix.ruleset.fields import Field, byte, last_address, port
+from calico_openstack.felix.ruleset.objects import Chain, Hook, Rule, SetSpec
+from calico_openstack.felix.ruleset.settings import RulesetSettings
+from calico_openstack.felix.ruleset.statements import (
+    ACCEPT,
+    DROP,
+    ESTABLISHED,
+    INVALID,
+    RELATED,
+    Between,
+    ByMap,
+    CtState,
+    Equal,
+    HasMark,
+    NoTrack,
+    Reject,
+    SetMark,
+    Statement,
+    Translated,
+    jump,
+)
+from calico_openstack.model.failsafe import Failsafe
+
+UNTRACKED = {d: SetSpec(f"host-untracked-{d}", (fields.IFNAME,), value=fields.VERDICT) for d in ("ingress", "egress")}
+PRE_DNAT = SetSpec("host-pre-dnat", (fields.IFNAME,), value=fields.VERDICT)
+FORWARD = {d: spec._replace(name=f"host-forward-{d}") for d, spec in UNTRACKED.items()}
+NORMAL = {d: spec._replace(name=f"host-{d}") for d, spec in UNTRACKED.items()}
+TRANSLATED = PRE_DNAT._replace(name="host-translated")
+
+MAPS = (*UNTRACKED.values(), PRE_DNAT, *FORWARD.values(), *NORMAL.values(), TRANSLATED)
+
+DISCOVERY = ((130, 132), (133, 136), (143, 143))
+"""Types of ICMPv6: multicast listeners (RFC 2710, 3810); routers and neighbours (RFC 4861)."""
+
+Used = frozenset[str]
+_Statements = tuple[Statement, ...]
+
+
+def of_raw_prerouting(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
+    """After those for guests' interfaces, which end there."""
+    if _marks(used):
+        yield Rule((SetMark(settings.mark, clear=True),))
+    if UNTRACKED["ingress"].name in used:
+        yield from _passing("ingress", settings, replies=True)
+        yield Rule((ByMap((fields.IN,), UNTRACKED["ingress"].name),))
+        yield Rule((NoTrack(), SetMark(settings.mark), ACCEPT))
+
+
+def of_input(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
+    """After those for guests' interfaces, which end there."""
+    if NORMAL["ingress"].name in used:
+        yield from _settled(settings, used)
+        yield from _passing("ingress", settings)
+        yield Rule((ByMap((fields.IN,), NORMAL["ingress"].name),))
+        yield from _no_invalid(settings)
+
+
+def of_forward(settings: RulesetSettings, used: Used, direction: str) -> Iterator[Rule]:
+    """Ingress: before the rules for guests; egress: after those, which end there for packets to guests."""
+    if FORWARD[direction].name in used:
+        unmarked: _Statements = (HasMark(settings.mark, negate=True),) if _marks(used) else ()
+        others: _Statements = ()
+        if direction == "ingress":
+            others = tuple(Equal(fields.IN, prefix.encode(), negate=True) for prefix in settings.tap_prefixes)
+        yield Rule((*unmarked, *others, jump(FORWARD[direction].name)))
+
+
+def chains(settings: RulesetSettings, used: Used) -> Iterator[Chain]:
+    """Those that are for host endpoints alone."""
+    to_taps = [Rule((Equal(fields.OUT, prefix.encode()), ACCEPT)) for prefix in settings.tap_prefixes]
+    if _marks(used):
+        rules = [Rule((SetMark(settings.mark, clear=True),))]
+        if UNTRACKED["egress"].name in used:
+            rules += to_taps
+            rules += _passing("egress", settings, replies=True)
+            rules.append(Rule((ByMap((fields.OUT,), UNTRACKED["egress"].name),)))
+            rules.append(Rule((NoTrack(), SetMark(settings.mark), ACCEPT)))
+        yield Chain("raw-output", tuple(rules), Hook("filter", "output", -300))
+    if PRE_DNAT.name in used:
+        rules = [Rule((Equal(fields.IN, prefix.encode()), ACCEPT)) for prefix in settings.tap_prefixes]
+        rules += _settled(settings, used)
+        rules += _passing("ingress", settings)
+        rules.append(Rule((ByMap((fields.IN,), PRE_DNAT.name),)))
+        rules.append(Rule((SetMark(settings.mark), ACCEPT)))
+        yield Chain("mangle-prerouting", tuple(rules), Hook("filter", "prerouting", -150))
+    for direction, field in (("ingress", fields.IN), ("egress", fields.OUT)):
+        if FORWARD[direction].name in used:
+            yield Chain(FORWARD[direction].name, (Rule((ByMap((field,), FORWARD[direction].name),)),))
+    if NORMAL["egress"].name in used:
+        later = settings.mark << 1
+        rules = [Rule((SetMark(later, clear=True),)), *to_taps, *_settled(settings, used)]
+        # Another way than the one that is known here may be found for its new destination.
+        rules.append(Rule((Translated(), SetMark(later), ACCEPT)))
+        rules += _passing("egress", settings)
+        rules.append(Rule((ByMap((fields.OUT,), NORMAL["egress"].name),)))
+        rules += _no_invalid(settings)
+        yield Chain("output", tuple(rules), Hook("filter", "output", 0))
+        rules = [Rule((HasMark(later, negate=True), ACCEPT)), *to_taps, *_passing("egress", settings)]
+        rules.append(Rule((ByMap((fields.OUT,), TRANSLATED.name),)))
+        yield Chain("mangle-postrouting", tuple(rules), Hook("filter", "postrouting", -150))
+
+
+def _marks(used: Used) -> bool:
+    return bool(used & {PRE_DNAT.name, *(spec.name for spec in UNTRACKED.values())})
+
+
+def _settled(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
+    if _marks(used):
+        yield Rule((HasMark(settings.mark), ACCEPT))
+    yield Rule((CtState(ESTABLISHED | RELATED), ACCEPT))
+
+
+def _no_invalid(settings: RulesetSettings) -> Iterator[Rule]:
+    """What a policy allows, and yet belongs to no flow and can begin none."""
+    if settings.drop_invalid:
+        yield Rule((CtState(INVALID), Reject() if settings.deny == "reject" else DROP))
+
+
+def _passing(direction: str, settings: RulesetSettings, *, replies: bool = False) -> Iterator[Rule]:
+    """Failsafe ports and neighbour discovery. `replies`: no flows are known here, so the answers of failsafe ports in
+    the other direction pass, too."""
+    own, others = settings.failsafe_in, settings.failsafe_out
+    if direction == "egress":
+        own, others = others, own
+    for first, last in DISCOVERY:
+        icmp = (Equal(fields.NFPROTO, fields.FAMILY_OF[6]), Equal(fields.L4PROTO, byte(fields.ICMPV6)))
+        yield Rule((*icmp, Between(fields.TYPE6, byte(first), byte(last)), ACCEPT), "neighbour discovery")
+    yield from _ports(own, fields.DESTINATION_PORT, direction)
+    if replies:
+        yield from _ports(others, fields.SOURCE_PORT, direction)
+
+
+def _ports(failsafes: Iterable[Failsafe], where: Field, direction: str) -> Iterator[Rule]:
+    peer = fields.SOURCE if direction == "ingress" else fields.DESTINATION
+    for failsafe in failsafes:
+        condition: _Statements = ()
+        if failsafe.net is not None:
+            version = failsafe.net.version
+            ends = failsafe.net.packed, last_address(failsafe.net)
+            condition = (Equal(fields.NFPROTO, fields.FAMILY_OF[version]), Between(peer[version], *ends))
+        asked = (Equal(fields.L4PROTO, byte(failsafe.protocol)), Equal(where, port(failsafe.port)))
+        yield Rule((*condition, *asked, ACCEPT), "failsafe")
