@@ -54,7 +54,12 @@ class Arrivals:
         To be called after `changes` have been applied to what is wanted, before the taps take them in. OSError if the
         routes, which are read at the first call, cannot be.
         """
-        turned = self._migrations.update(changes, now, self._begin() if not self._begun else lambda endpoint: False)
+        if self._begun:
+            turned = self._migrations.update(changes, now)
+        else:
+            left = self._routes([link.ifindex for link in self._links.values()])
+            turned = self._migrations.update(changes, now, recall(self._taps, self._links, left))
+            self._begun = True
         for interface, heard in self._captures.hear() if self._captures is not None else ():
             owner = self._taps.owners.get(interface)
             if heard.running and owner is not None and self._migrations.arrive(owner.key, now):
@@ -97,30 +102,30 @@ class Arrivals:
         if self._captures is not None:
             self._captures.close()
 
-    def _begin(self) -> Callable[[WantedEndpoint], bool]:
-        """Find out what a former process left; the answer tells whether an endpoint has elevated routes."""
-        left = self._routes([link.ifindex for link in self._links.values()])
-        self._begun = True
-        # Of two routes to one address the kernel uses the one with the lower metric.
-        best = sorted(left, key=lambda route: route.metric, reverse=True)
-        self._taps.found({route.destination: route.ifindex for route in best if route.destination.is_host})
-        rules = self._taps.rules
-        elevated = {
-            (route.ifindex, route.destination)
-            for route in left
-            if route.metric == rules.metric(route.destination.version, elevated=True)
-            and route.metric != rules.metric(route.destination.version)
-        }
-
-        def is_elevated(endpoint: WantedEndpoint) -> bool:
-            link = self._links.get(endpoint.interface)
-            return link is not None and any((link.ifindex, net) in elevated for net in endpoint.addresses)
-
-        return is_elevated
-
     def _interfaces(self, turned: Iterable[EndpointKey]) -> Iterable[str]:
         for key in turned:
             endpoint = self._wanted.endpoints.get(key)
             if endpoint is not None:
                 log.info("migration.phase", interface=endpoint.interface, phase=self._migrations.phase(key).value)
                 yield endpoint.interface
+
+
+def recall(taps: Taps, links: Mapping[str, Link], left: Iterable[Route]) -> Callable[[WantedEndpoint], bool]:
+    """Tell the taps who had which address, by the routes that a former process left; the answer says whether an
+    endpoint has elevated routes."""
+    # Of two routes to one address the kernel uses the one with the lower metric.
+    best = sorted(left, key=lambda route: route.metric, reverse=True)
+    taps.found({route.destination: route.ifindex for route in best if route.destination.is_host})
+    rules = taps.rules
+    elevated = {
+        (route.ifindex, route.destination)
+        for route in best
+        if route.metric == rules.metric(route.destination.version, elevated=True)
+        and route.metric != rules.metric(route.destination.version)
+    }
+
+    def is_elevated(endpoint: WantedEndpoint) -> bool:
+        link = links.get(endpoint.interface)
+        return link is not None and any((link.ifindex, net) in elevated for net in endpoint.addresses)
+
+    return is_elevated

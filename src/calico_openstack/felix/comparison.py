@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from calico_openstack.daemon.reconcile import Changes as KeyedChanges
 from calico_openstack.daemon.reconcile import diff
+from calico_openstack.felix.arrivals import recall
 from calico_openstack.felix.dataplane import DataplaneSettings
 from calico_openstack.felix.kernel.links import Links
 from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours
@@ -29,6 +30,7 @@ from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.shaping import wished
 from calico_openstack.felix.taps import Taps
 from calico_openstack.felix.wanted.host import Sysctl, global_sysctls
+from calico_openstack.felix.wanted.migration import Migrations
 from calico_openstack.felix.wanted.shaping import Shape
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
@@ -109,11 +111,13 @@ def _compare(settings: DataplaneSettings, changes: Changes, connection: NetlinkS
     renderer = RulesetRenderer(settings.ruleset)
     renderer.apply(changes)
     actual = tables.read()
-    taps = Taps(settings.host, carrying)
-    taps.update(changes)
+    migrations = Migrations(settings.host.convergence)
+    taps = Taps(settings.host, carrying, migrations.phase)
     clock = _Clock()
     routes = Routes(connection, is_tap_index, taps.has_claims, clock)
     routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
+    migrations.update(changes, clock(), recall(taps, links.by_name, routes.present(links.by_index)))
+    taps.update(changes)
     routes.read()
     clock.now += GRACE
     found_routes = routes.read()

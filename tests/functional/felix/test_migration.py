@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from calico_openstack.felix.comparison import compare
 from calico_openstack.felix.dataplane import DataplaneSettings
 from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.felix.wanted.migration import HESITATION
@@ -25,6 +26,7 @@ V4, V6, FLOATING = "10.0.0.1", "2001:db8::1", "172.24.4.33"
 OPEN = WantedProfile(name="open", ingress=(WantedRule(action="allow"),), egress=(WantedRule(action="allow"),))
 NORMAL, ELEVATED = {V4: {1024}, V6: {1024}, FLOATING: {1024}}, {V4: {512}, V6: {512}, FLOATING: {512}}
 CONVERGENCE = HostRules().convergence
+SETTINGS = DataplaneSettings(host=HostRules(rp_filter="1"))
 
 
 def wanted(role: Role = "none") -> Changes:
@@ -63,7 +65,7 @@ def stages(namespace: None) -> Iterator[Callable[[], Stage]]:
     def start() -> Stage:
         if made:
             made.pop().dataplane.close()
-        made.append(Stage(DataplaneSettings(host=HostRules(rp_filter="1"))))
+        made.append(Stage(SETTINGS))
         return made[0]
 
     yield start
@@ -277,6 +279,7 @@ def test_a_restart_at_any_step_changes_nothing(stages: Callable[[], Stage], vm: 
     def restart(role: Role) -> Stage:
         fresh = stages()
         before = routes()
+        assert not compare(SETTINGS, wanted(role))
         assert not any(fresh.step(wanted(role)).operations.values())
         assert routes() == before
         return fresh
