@@ -2,7 +2,8 @@
 
 A transaction of nf_tables is one operation, all or nothing; routes, neighbours, sysctls, traffic control and ended
 flows are one operation each, as in the real one. After each, `after` is called, and at number `kill_at` the caller is
-killed (`Killed`, which nothing may catch). Events echo what was done, as the real one's sockets do.
+killed (`Killed`, which nothing may catch). `refuses` makes nf_tables refuse single operations. Events echo what was
+done, as the real one's sockets do.
 
 Requests arrive as the bytes that would go to the real one and are read with the readers of `netlink`; of nf_tables,
 values. What the kernel checks beyond that (is this MAC well-formed, is this expression allowed) is not checked: that is
@@ -23,7 +24,7 @@ from calico_openstack.felix.kernel.nft import NftRefused, NftTables
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
 from calico_openstack.felix.ruleset.difference import Actual, as_read
-from calico_openstack.felix.ruleset.objects import NamedSet, NftChanges, Ruleset, TableContent, apply
+from calico_openstack.felix.ruleset.objects import NamedSet, NftChanges, Operation, Ruleset, TableContent, apply
 from calico_openstack.felix.wanted.host import Sysctl
 from calico_openstack.model.net import Net
 from calico_openstack.netlink.rtnl_links import Link, LinkEvent
@@ -54,6 +55,7 @@ class FakeKernel:
     operations: int = 0
     kill_at: int | None = None
     after: Callable[[], None] = lambda: None
+    refuses: Callable[[Operation], bool] = lambda operation: False
     happened: Happened = field(default_factory=Happened)
     _next_index: int = 10
 
@@ -147,6 +149,10 @@ class FakeTables(NftTables):
         if not changes:
             return
         self.transactions += 1
+        refused = next((operation for operation in changes.operations if self._kernel.refuses(operation)), None)
+        if refused is not None:
+            self.refusals += 1
+            raise NftRefused(NetlinkError(errno.EINVAL, "refused by order"), refused)
         after = _copied(self._kernel.ruleset)
         try:
             apply(after, changes)

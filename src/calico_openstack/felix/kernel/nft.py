@@ -27,7 +27,7 @@ from calico_openstack.felix.ruleset.difference import (
     difference,
     recreate,
 )
-from calico_openstack.felix.ruleset.objects import NamedSet, NftChanges, Ruleset, Table
+from calico_openstack.felix.ruleset.objects import NamedSet, NftChanges, Operation, Ruleset, Table
 from calico_openstack.netlink import nftables as nft
 from calico_openstack.netlink.socket import NETFILTER, NetlinkError, NetlinkSocket
 from calico_openstack.netlink.wire import attribute_list, attributes, read_be32, read_text, text
@@ -38,11 +38,15 @@ _GET_GENERATION = 16
 
 class NftRefused(Exception):
     """A transaction did not happen, or its answer was lost (time-out, overrun): read again. `error` has the
-    kernel's words."""
+    kernel's words, `operation` is the one at fault if the kernel named it."""
 
-    def __init__(self, error: OSError, about: str = "") -> None:
-        super().__init__(f"nftables transaction refused: {error}" + (f", at {about}" if about else ""))
+    def __init__(self, error: OSError, operation: Operation | None = None) -> None:
+        shown = "" if operation is None else f", at {operation!r}"
+        super().__init__(
+            f"nftables transaction refused: {error}" + (shown if len(shown) < 300 else shown[:300] + "...")
+        )
         self.error = error
+        self.operation = operation
 
 
 class NftTables:
@@ -92,7 +96,11 @@ class NftTables:
 
     def apply(self, changes: NftChanges) -> None:
         """One transaction. Nothing is sent for no changes."""
-        messages = requests(changes)
+        try:
+            messages = requests(changes)
+        except ValueError as error:
+            self.refusals += 1
+            raise NftRefused(OSError(errno.EMSGSIZE, str(error)), _unwritable(changes)) from error
         if not messages:
             return
         self.transactions += 1
@@ -100,7 +108,7 @@ class NftTables:
             self._socket.send_transaction(nft.BEGIN, messages, nft.END)
         except NetlinkError as error:
             self.refusals += 1
-            raise NftRefused(error, _named(changes, error.index)) from error
+            raise NftRefused(error, _at_fault(changes, error.index)) from error
         except OSError as error:
             self.refusals += 1
             raise NftRefused(error) from error
@@ -170,14 +178,23 @@ class NftTables:
             named_set.elements = decode.elements(named_set.spec, elements)
 
 
-def _named(changes: NftChanges, index: int | None) -> str:
+def _at_fault(changes: NftChanges, index: int | None) -> Operation | None:
     """The operation to which the refused message belongs."""
     if index is None:
-        return ""
+        return None
     for operation in changes.operations:
         size = len(requests(NftChanges((operation,))))
         if index < size:
-            shown = repr(operation)
-            return shown if len(shown) < 300 else shown[:300] + "..."
+            return operation
         index -= size
-    return ""
+    return None
+
+
+def _unwritable(changes: NftChanges) -> Operation | None:
+    """The operation that does not fit into netlink."""
+    for operation in changes.operations:
+        try:
+            requests(NftChanges((operation,)))
+        except ValueError:
+            return operation
+    return None
