@@ -68,6 +68,24 @@ class ForeignChain(NamedTuple):
 Chains = Mapping[Place, ForeignChain]
 
 
+def read_reached(
+    chains: Mapping[str, ForeignChain], rules: Callable[[str], Iterable[ForeignRule]], whole: bool
+) -> list[ForeignChain]:
+    """Chains of one table with their rules, which are asked for by chain. Unless it is to be the `whole` table, only
+    those are asked for to which rules lead that ask for no more than an interface; the others stay empty."""
+    waiting = [name for name, chain in chains.items() if chain.hook or whole]
+    found = dict(chains)
+    seen = set(waiting)
+    while waiting:
+        name = waiting.pop()
+        found[name] = chains[name]._replace(rules=tuple(rules(name)))
+        for rule in found[name].rules:
+            if rule.target in chains and rule.target not in seen and not rule.conditional:
+                seen.add(rule.target)
+                waiting.append(rule.target)
+    return list(found.values())
+
+
 def by_place(chains: Iterable[ForeignChain]) -> dict[Place, ForeignChain]:
     return {chain.place: chain for chain in chains}
 

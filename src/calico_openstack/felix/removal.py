@@ -26,7 +26,7 @@ def upstream_filters() -> bool:
     """Whether the upstream Felix has put its filters into this kernel. OSError if that cannot be read."""
     with NetlinkSocket(NETFILTER) as connection:
         tables = foreign_tables(connection)
-        chains = [*read_chains(connection, tables), *read_legacy_chains(in_use())]
+        chains = [*read_chains(connection, tables, False), *read_legacy_chains(in_use(), False)]
     found = leftovers(tables, chains)
     whole = ForeignTable("ip", "calico") in found.tables
     return whole or {place.chain for place in found.chains} >= CHAINS

@@ -60,7 +60,7 @@ class Surroundings:
             return
         self._changed, self._read_at = False, now
         try:
-            self.read(self._others, legacy=self._legacy_due)
+            self.read(self._others, legacy=self._legacy_due, whole=False)
             self._unread = ""
         except OSError as error:
             if str(error) != self._unread:
@@ -68,11 +68,11 @@ class Surroundings:
                 log.warning("others.unread", reason=self._unread)
             self._changed = True
 
-    def read(self, others: Others, legacy: bool = True) -> None:
+    def read(self, others: Others, legacy: bool = True, whole: bool = True) -> None:
         """Look now. OSError if something cannot be read."""
-        tables, chains = others.tables()
+        tables, chains = others.tables(whole)
         if legacy:
-            self._legacy = others.legacy_chains()
+            self._legacy = others.legacy_chains(whole)
             self._legacy_due = False
         self._judge(tables, [*chains, *self._legacy])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator
 
-from calico_openstack.felix.foreign import ForeignChain, ForeignRule, ForeignTable, Place
+from calico_openstack.felix.foreign import ForeignChain, ForeignRule, ForeignTable, Place, read_reached
 from calico_openstack.felix.kernel import nft_decode as decode
 from calico_openstack.felix.kernel.barred import TABLE as ENDED
 from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
@@ -52,9 +52,9 @@ def _tables(connection: NetlinkSocket) -> Iterator[ForeignTable]:
             yield ForeignTable(family, read_text(attributes(answer.body, decode.GENMSG)[1]))
 
 
-def read_chains(connection: NetlinkSocket, tables: Collection[ForeignTable]) -> list[ForeignChain]:
-    """The chains of these tables with their rules."""
-    return [chain for table in tables for chain in _read_table(connection, table)]
+def read_chains(connection: NetlinkSocket, tables: Collection[ForeignTable], whole: bool) -> list[ForeignChain]:
+    """The chains of these tables with their rules, as `read_reached` has it."""
+    return [chain for table in tables for chain in _read_table(connection, table, whole)]
 
 
 def changes_others(event: Message) -> bool:
@@ -68,7 +68,7 @@ def changes_others(event: Message) -> bool:
     return not is_ours(ForeignTable(FAMILIES.get(body[0], ""), name))
 
 
-def _read_table(connection: NetlinkSocket, table: ForeignTable) -> list[ForeignChain]:
+def _read_table(connection: NetlinkSocket, table: ForeignTable, whole: bool) -> list[ForeignChain]:
     named = text(1, table.name)
     hooks = _OTHER_HOOKS.get(table.family, _IP_HOOKS)
     chains: dict[str, ForeignChain] = {}
@@ -86,12 +86,15 @@ def _read_table(connection: NetlinkSocket, table: ForeignTable) -> list[ForeignC
                 accepts=5 not in found or read_be32(found[5]) == nft.ACCEPT,
             )
         chains[chain.place.chain] = chain
-    rules: dict[str, list[ForeignRule]] = {}
-    for answer in connection.dump(nft.message(nft.GET_RULE, table.family, named)):
-        found = attributes(answer.body, decode.GENMSG)
-        if read_text(found[1]) == table.name:
-            rules.setdefault(read_text(found[2]), []).append(read_rule(found))
-    return [chain._replace(rules=tuple(rules.get(name, ()))) for name, chain in chains.items()]
+
+    def rules(chain: str) -> Iterator[ForeignRule]:
+        place = named + text(2, chain)
+        for answer in connection.dump(nft.message(nft.GET_RULE, table.family, place)):
+            found = attributes(answer.body, decode.GENMSG)
+            if (read_text(found[1]), read_text(found[2])) == (table.name, chain):
+                yield read_rule(found)
+
+    return read_reached(chains, rules, whole)
 
 
 def read_rule(found: dict[int, bytes]) -> ForeignRule:

@@ -8,13 +8,14 @@ their places and counters.
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from calico_openstack.felix.foreign import ForeignChain, ForeignRule, Place
+from calico_openstack.felix.foreign import ForeignChain, ForeignRule, Place, read_reached
 from calico_openstack.felix.upstream import Leftovers
 
 _NAMES = {"ip": "ip_tables_names", "ip6": "ip6_tables_names"}
@@ -37,12 +38,13 @@ def in_use(proc: Path = Path("/proc/thread-self/net")) -> list[str]:
     return [family for family, name in _NAMES.items() if _read(proc / name).strip()]
 
 
-def read_chains(families: list[str]) -> list[ForeignChain]:
-    """The chains of these families. OSError if the program that lists them is missing or fails."""
+def read_chains(families: list[str], whole: bool) -> list[ForeignChain]:
+    """The chains of these families, as `read_reached` has it. OSError if the program that lists them is missing or
+    fails."""
     return [
         chain
         for family in families
-        for chain in parse(family, _run([_program(family, "save")], f"the old tables of {family} cannot be looked at"))
+        for chain in parse(family, _run([_program(family, "save")], f"the old tables of {family} are unread"), whole)
     ]
 
 
@@ -55,23 +57,27 @@ def remove(leftovers: Leftovers) -> int:
     return sum(line.startswith(("-D", "-X")) for text in scripts.values() for line in text.splitlines())
 
 
-def parse(family: str, text: str) -> list[ForeignChain]:
+def parse(family: str, text: str, whole: bool = True) -> list[ForeignChain]:
     """What `iptables-save` printed."""
-    chains: dict[Place, ForeignChain] = {}
-    rules: dict[Place, list[ForeignRule]] = {}
-    table = ""
-    for line in text.splitlines():
-        if line.startswith("*"):
-            table = line[1:]
-        elif line.startswith(":"):
+    found: list[ForeignChain] = []
+    for part in re.split(r"^\*", text, flags=re.MULTILINE)[1:]:
+        found += _parse_table(family, part, whole)
+    return found
+
+
+def _parse_table(family: str, text: str, whole: bool) -> list[ForeignChain]:
+    table, *lines = text.splitlines()
+    chains: dict[str, ForeignChain] = {}
+    rules: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith(":"):
             name, policy = line[1:].split()[:2]
-            place = Place("legacy", family, table, name)
-            chains[place] = ForeignChain(place, hook=_HOOKS.get(name, "") if policy != "-" else "")
-            chains[place] = chains[place]._replace(accepts=policy != "DROP")
+            hook = _HOOKS.get(name, "") if policy != "-" else ""
+            chains[name] = ForeignChain(Place("legacy", family, table, name), hook=hook, accepts=policy != "DROP")
         elif line.startswith("-A "):
             _, name, rest = [*line.split(" ", 2), ""][:3]
-            rules.setdefault(Place("legacy", family, table, name), []).append(_rule(rest))
-    return [chain._replace(rules=tuple(rules.get(place, ()))) for place, chain in chains.items()]
+            rules.setdefault(name, []).append(rest)
+    return read_reached(chains, lambda name: map(_rule, rules.get(name, ())), whole)
 
 
 def script(leftovers: Leftovers) -> dict[str, str]:

@@ -26,14 +26,14 @@ class Others:
         self._netfilter.close()
         self._route.close()
 
-    def tables(self) -> tuple[list[ForeignTable], list[ForeignChain]]:
-        """The tables of nf_tables that are not ours, and their chains."""
+    def tables(self, whole: bool = False) -> tuple[list[ForeignTable], list[ForeignChain]]:
+        """The tables of nf_tables that are not ours, and their chains: as far as guests may come, or the whole."""
         tables = foreign_tables(self._netfilter)
-        return tables, read_chains(self._netfilter, tables)
+        return tables, read_chains(self._netfilter, tables, whole)
 
-    def legacy_chains(self) -> list[ForeignChain]:
-        """The chains of the old tables. Starts programs if there are such tables, and only then."""
-        return legacy_tables.read_chains(legacy_tables.in_use())
+    def legacy_chains(self, whole: bool = False) -> list[ForeignChain]:
+        """The chains of the old tables, likewise. Starts programs if there are such tables, and only then."""
+        return legacy_tables.read_chains(legacy_tables.in_use(), whole)
 
     def upstream_sets(self) -> list[str]:
         return [name for name in ip_sets.names(self._netfilter) if is_set(name)]
