@@ -17,12 +17,13 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from calico_openstack.etcd.mirror import BlockingMirror
-from calico_openstack.model.keys import RESOURCES
 from rig import documents, report
 from rig.host import FelixHost, local_cloud
 from rig.side import sides
 from rig.wires import Wires
+
+from calico_openstack.etcd.mirror import BlockingMirror
+from calico_openstack.model.keys import RESOURCES
 
 SPARE = 20
 
@@ -125,9 +126,7 @@ def _ip(*lines: str) -> None:
 def main() -> None:
     small = report.small(__doc__)
     few, many, rounds = (5, 20, 6) if small else (100, 500, 100)
-    with sides(
-        hand=(by_hand, many), etcd=(etcd_alone, many), few=(with_felix, few), many=(with_felix, many)
-    ) as found:
+    with sides(hand=(by_hand, many), etcd=(etcd_alone, many), few=(with_felix, few), many=(with_felix, many)) as found:
         times: dict[str, list[Any]] = {name: [] for name in found}
         for turn in range(rounds + 3):
             for name, side in found.items():

@@ -1,8 +1,8 @@
 """One member added to a security group of 20,000: from the put to etcd until the kernel's set has it.
 
 The members live elsewhere; one endpoint of the group is here, so that the set is. The kernel itself tells when the
-element is there (an nf_tables event). Baseline: `nft add element`, run by hand, into a set of 20,000. Beside it the same
-with a group of 20 members. Needs root.
+element is there (an nf_tables event). Baseline: `nft add element`, run by hand, into a set of 20,000. Beside it the
+same with a group of 20 members. Needs root.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from collections.abc import Generator
 from itertools import count
 from typing import Any
 
-from calico_openstack.model.net import parse_net
-from calico_openstack.netlink.socket import NETFILTER, NetlinkSocket
 from rig import documents, report
 from rig.host import FelixHost
 from rig.side import sides
+
+from calico_openstack.model.net import parse_net
+from calico_openstack.netlink.socket import NETFILTER, NetlinkSocket
 
 _GROUP_NFTABLES = 7
 _ALSO_HERE = 5

@@ -20,6 +20,9 @@ PORT = 5001
 """UDP and TCP to this port are what every group's rules let in."""
 
 
+Rule = dict[str, Any]
+
+
 class Document(NamedTuple):
     key: str
     value: bytes
@@ -69,11 +72,16 @@ def status_key(number: int, host: str) -> str:
 
 def policy(group: int, ports: int = 2, own: bool = True) -> Document:
     """A security group: ping, so many protocols to PORT from anywhere, perhaps its own members, all egress."""
-    selector = f"has({sg_label(group_id(group))})"
-    ingress: list[dict[str, Any]] = [{"action": "Allow", "ipVersion": 4, "protocol": "ICMP", "icmp": {"type": 8}}]
-    ingress += [_from_anywhere(protocol) for protocol in (6, 17)[:ports]]
+    ingress: list[Rule] = [{"action": "Allow", "ipVersion": 4, "protocol": "ICMP", "icmp": {"type": 8}}]
+    ingress += [allow(protocol, PORT) for protocol in (6, 17)[:ports]]
     if own:
-        ingress.append({"action": "Allow", "ipVersion": 4, "source": {"selector": selector}})
+        ingress.append({"action": "Allow", "ipVersion": 4, "source": {"selector": _members(group)}})
+    return policy_of(group, ingress)
+
+
+def policy_of(group: int, ingress: list[Rule]) -> Document:
+    """A security group with these ingress rules, and all egress."""
+    selector = _members(group)
     spec = {"selector": selector, "ingress": ingress, "egress": [{"action": "Allow", "ipVersion": 4}]}
     return _document("NetworkPolicy", security_group_policy_name(group_id(group)), "openstack", spec)
 
@@ -119,8 +127,13 @@ def cloud(endpoints: int, groups: int, local: int, seed: int = 7) -> list[Docume
     return documents
 
 
-def _from_anywhere(protocol: int) -> dict[str, Any]:
-    return {"action": "Allow", "ipVersion": 4, "protocol": protocol, "destination": {"ports": [PORT]}}
+def allow(protocol: int, port: int | str) -> Rule:
+    """From anywhere to a port, or a range of them ("a:b")."""
+    return {"action": "Allow", "ipVersion": 4, "protocol": protocol, "destination": {"ports": [port]}}
+
+
+def _members(group: int) -> str:
+    return f"has({sg_label(group_id(group))})"
 
 
 def _document(kind: str, name: str, namespace: str, spec: Any, labels: dict[str, str] | None = None) -> Document:

@@ -47,9 +47,9 @@ class Wires:
         with in_namespace(f"/run/netns/{self.outside}"):
             self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with in_namespace(f"/run/netns/{self.guests}"):
-            self._receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self._receiver.bind(("", documents.PORT))
-        self._receiver.setblocking(False)
+            self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.receiver.bind(("", documents.PORT))
+        self.receiver.setblocking(False)
 
     def plug(self, guests: Iterable[int]) -> None:
         """Taps that carry, as Nova would have plugged them."""
@@ -85,13 +85,13 @@ class Wires:
         deadline = time.monotonic() + within
         while time.monotonic() < deadline:
             self._sender.sendto(token, target)
-            while select.select([self._receiver], [], [], 0.0003)[0]:
-                if self._receiver.recv(64) == token:
+            while select.select([self.receiver], [], [], 0.0003)[0]:
+                if self.receiver.recv(64) == token:
                     return
         raise TimeoutError(f"nothing arrived at {target} in {within:g} s")
 
     def close(self) -> None:
-        for one in (self._sender, self._receiver):
+        for one in (self._sender, self.receiver):
             one.close()
         for space in (self.guests, self.outside):
             subprocess.run(["ip", "netns", "delete", space], capture_output=True)
