@@ -40,7 +40,7 @@ class Refusing:
         self.tries = 0
 
     async def snapshot(self, prefix: str) -> Snapshot:
-        return Snapshot([KeyValue(f"{prefix}status", b"{}", 1, 1)], 1)
+        return Snapshot([KeyValue(f"{prefix}status", b"{}", 1, 1, 1)], 1)
 
     async def txn(self, *_: object) -> None:
         self.tries += 1
