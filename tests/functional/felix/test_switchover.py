@@ -17,8 +17,9 @@ from calico_openstack.felix.kernel.others import Others
 from calico_openstack.felix.kernel.upstream_remains import Limits, remove_from_nft
 from calico_openstack.felix.switchover import UPSTREAM
 from calico_openstack.felix.upstream import Leftovers
+from calico_openstack.model.endpoint import QosControls
 from calico_openstack.testing.compute_host import eventually, ip
-from calico_openstack.testing.guests import Guest, two_guests
+from calico_openstack.testing.guests import Guest, endpoint, two_guests
 from calico_openstack.testing.stage import Stage
 from calico_openstack.testing.upstream_host import (
     PROGRAMS,
@@ -102,7 +103,8 @@ def test_upstream_s_own_tables_of_nft_go_and_those_of_others_stay(stage: Stage, 
     assert {name: run("nft", "list", "table", *name.split()) for name in others} == others
 
 
-def test_upstream_s_limits_go_after_ours_are_there(stage: Stage, guests: tuple[Guest, Guest]) -> None:
+def limit_as_upstream() -> None:
+    """Its bandwidth limits of `tapone`, in both directions (felix/dataplane/linux/qos)."""
     run("ip", "link", "add", "bwcali0123456", "type", "ifb")
     run("ip", "link", "set", "bwcali0123456", "up")
     match, action = "match u32 0 0", "action mirred egress redirect dev bwcali0123456"
@@ -113,15 +115,28 @@ def test_upstream_s_limits_go_after_ours_are_there(stage: Stage, guests: tuple[G
         f"filter add dev tapone parent ffff: protocol all prio 1 u32 {match} {action}",
     ):
         run("tc", *what.split())
-    run("ip", "link", "add", "ifb-mine", "type", "ifb")
 
-    stage.step(allowed(guests))
+
+@pytest.mark.parametrize("wanted", [False, True], ids=["unlimited", "limited"])
+def test_upstream_s_limits_give_way_to_ours_or_to_none(stage: Stage, guests: tuple[Guest, Guest], wanted: bool) -> None:
+    limit_as_upstream()
+    run("ip", "link", "add", "ifb-mine", "type", "ifb")
+    changes = allowed(guests)
+    if wanted:
+        qos = QosControls(ingress_bandwidth=8_000_000, egress_bandwidth=8_000_000)
+        limited = endpoint(guests[0], qos=qos)
+        changes.endpoints[limited.key] = limited
+
+    stage.step(changes)
 
     links = {link["ifname"] for link in json.loads(ip("-json", "link", "show"))}
     assert "bwcali0123456" not in links
     assert "ifb-mine" in links
-    assert run("tc", "filter", "show", "dev", "tapone", "ingress") == ""
-    assert "tbf" not in run("tc", "qdisc", "show", "dev", "tapone")
+    filters = run("tc", "filter", "show", "dev", "tapone", "ingress")
+    buckets = re.findall(r"qdisc tbf (\w+): ", run("tc", "qdisc", "show", "dev", "tapone"))
+    assert (("pref 51740" in filters), buckets) == ((True, ["ca1c"]) if wanted else (False, []))
+    assert "pref 1 " not in filters
+    assert ("cifb" in " ".join(links)) is wanted
     assert guests[0].reaches("10.65.0.2")
 
 
