@@ -51,14 +51,12 @@ class Arrivals:
     def update(self, changes: Changes, now: float) -> set[str]:
         """Take in what the datastore, the guests and time say; interfaces whose endpoint wants other routes by it.
 
-        To be called after `changes` have been applied to what is wanted, before the taps take them in. OSError if the
-        routes, which are read at the first call, cannot be.
+        To be called after `changes` have been applied to what is wanted, before the taps take them in.
         """
         if self._begun:
             turned = self._migrations.update(changes, now)
         else:
-            left = self._routes([link.ifindex for link in self._links.values()])
-            turned = self._migrations.update(changes, now, recall(self._taps, self._links, left))
+            turned = self._migrations.update(changes, now, recall(self._taps, self._links, self._left()))
             self._begun = True
         for interface, heard in self._captures.hear() if self._captures is not None else ():
             owner = self._taps.owners.get(interface)
@@ -101,6 +99,15 @@ class Arrivals:
     def close(self) -> None:
         if self._captures is not None:
             self._captures.close()
+
+    def _left(self) -> set[Route]:
+        """What a former process left. If that cannot be read, a guest that has arrived shows it again by its next
+        packet."""
+        try:
+            return self._routes([link.ifindex for link in self._links.values()])
+        except OSError as error:
+            log.warning("routes.unread", reason=str(error))
+            return set()
 
     def _interfaces(self, turned: Iterable[EndpointKey]) -> Iterable[str]:
         for key in turned:

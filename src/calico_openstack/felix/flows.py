@@ -53,6 +53,7 @@ class Flows:
         self._barred = barred or Barred()
         self._stopwatch = stopwatch
         self._released: set[Net] = set()
+        self._departed: set[Net] = set()
         # Of these the flows are being listed, for as long as there is a listing.
         self._releasing: set[Net] = set()
         self._release_parts: Iterator[list[Message]] | None = None
@@ -87,6 +88,13 @@ class Flows:
         waits = bool(self._trouble.get("release")) and "release" not in self._trouble.due(now)
         if (self._released or self._releasing) and (addresses or not waits):
             self._try("release", lambda: self._release(is_routed), now)
+
+    def depart(self, addresses: Set[Net], is_local: Callable[[Net], bool], now: float) -> None:
+        """The guest with these addresses lives on at another host: end its flows, which are stale when it comes back,
+        but those with guests of this host: these go on by way of this host."""
+        self._departed |= addresses
+        if self._departed and (addresses or "depart" in self._trouble.due(now)):
+            self._try("depart", lambda: self._depart(is_local), now)
 
     def changed(self, narrowed: Narrowed) -> None:
         """What is wanted has changed: the flows of these endpoints are to be judged once the firewall says the same."""
@@ -155,6 +163,16 @@ class Flows:
             self._release_parts, self._releasing, self._released = None, self._released, set()
         if self._releasing:
             self._release_some()
+
+    def _depart(self, is_local: Callable[[Net], bool]) -> None:
+        for part in self._conntrack.parts(self._departed):
+            flows = ((message, flow) for message in part if (flow := read_flow(message)) is not None)
+            self._conntrack.end([message for message, flow in flows if self._goes_away(flow, is_local)])
+        self._departed = set()
+
+    def _goes_away(self, flow: Tracked, is_local: Callable[[Net], bool]) -> bool:
+        ends = {flow.original.source, flow.reply.source}
+        return not ends.isdisjoint(self._departed) and not any(is_local(net) for net in ends - self._departed)
 
     def _release_some(self) -> None:
         if self._release_parts is None:

@@ -47,7 +47,10 @@ class Former(NamedTuple):
     ) -> set[Net]:
         """Addresses that somebody had who has them no more. `routes` and `neighbours` are what the kernel has."""
         right = {key.destination for key in routes if key in taps.routes}
-        found = {key.destination for key in routes if key not in taps.routes and key.destination.is_host}
+        # Another metric to the same tap is the same owner's route.
+        ways = {(key.ifindex, key.destination) for key in taps.routes}
+        found = {key.destination for key in routes if (key.ifindex, key.destination) not in ways}
+        found = {net for net in found if net.is_host}
         found |= {key.address for key, mac in neighbours.items() if taps.neighbours.get(key) != mac}
         for sender in self.senders:
             owner = taps.owners.get(sender.interface)

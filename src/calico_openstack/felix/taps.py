@@ -5,7 +5,8 @@
     links ────────────────┘
 
 Knows wishes only, no kernel: `update` tells which interfaces are to be looked at, which keys of the route and neighbour
-targets changed, which addresses are released and must lose their flows, and for which interfaces `watch` may have
+targets changed, which addresses are released and must lose their flows, which
+have departed with their guest, and for which interfaces `watch` may have
 another answer.
 """
 
@@ -44,6 +45,7 @@ class Difference:
     routes: dict[RouteKey, Route | None] = field(default_factory=dict)
     neighbours: dict[NeighbourKey, str | None] = field(default_factory=dict)
     released: set[Net] = field(default_factory=set)
+    departed: set[Net] = field(default_factory=set)
     watched: set[str] = field(default_factory=set)
 
     def merge(self, later: Difference) -> None:
@@ -52,22 +54,25 @@ class Difference:
         self.routes.update(later.routes)
         self.neighbours.update(later.neighbours)
         self.released |= later.released
+        self.departed |= later.departed
         self.watched |= later.watched
 
 
 class Taps:
     """`carrying(name)` gives the interface if it is there and carries, `phase` how far the live migration of an
-    endpoint is."""
+    endpoint is, `has_departed` whether the guest of one that was removed lives on elsewhere."""
 
     def __init__(
         self,
         rules: HostRules,
         carrying: Callable[[str], Link | None],
         phase: Callable[[EndpointKey], Phase] = lambda key: Phase.BASE,
+        has_departed: Callable[[EndpointKey], bool] = lambda key: False,
     ) -> None:
         self.rules = rules
         self._carrying = carrying
         self._phase = phase
+        self._has_departed = has_departed
         self.owners: dict[str, WantedEndpoint] = {}
         self.programmed: dict[str, Programmed] = {}
         self.routes: dict[RouteKey, Route] = {}
@@ -184,7 +189,7 @@ class Taps:
                 if not self._listed[net]:
                     del self._listed[net]
                     if self._holders.pop(net, None) is not None:
-                        difference.released.add(net)
+                        (difference.departed if self._has_departed(key) else difference.released).add(net)
         if endpoint is not None:
             self.owners[endpoint.interface] = endpoint
 

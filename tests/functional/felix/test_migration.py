@@ -1,6 +1,7 @@
 """Live migration on one host: routes of the target against a real kernel, real frames, and processes that end."""
 
 import json
+import re
 import select
 import subprocess
 from collections.abc import Callable, Iterator
@@ -334,3 +335,41 @@ def test_equal_metrics_are_no_evidence(stages: Callable[[], Stage], vm: Guest) -
 
     assert fresh.step().wake_at is None
     assert routes() == NORMAL
+
+
+def test_on_the_source_flows_with_its_other_guests_go_on_and_those_with_the_world_end(
+    stages: Callable[[], Stage], guest: Callable[..., Guest]
+) -> None:
+    leaving, staying = guest("tapa", MAC, f"{V4}/24", f"{V6}/64"), guest("tapb", "fa:16:3e:00:00:02", "10.0.0.2/24")
+    carries()
+    eventually(lambda: "state UP" in ip("link", "show", "tapb"), "the tap carries")
+    other = WantedEndpoint(
+        key=KEY._replace(endpoint="b"),
+        interface="tapb",
+        mac=staying.mac,
+        addresses=(host_net("10.0.0.2"),),
+        profiles=("open",),
+    )
+    stage = stages()
+    stage.step(wanted("none"))
+    stage.step(Changes(endpoints={other.key: other}))
+    ip("address", "add", "10.0.0.254/32", "dev", "lo")
+    eventually(lambda: staying.pings(V4), "a guest of this host reaches it")
+    eventually(lambda: leaving.pings("10.0.0.2"), "and is reached")
+    subprocess.run(["ping", "-c", "1", "-W", "1", "-I", "10.0.0.254", V4], capture_output=True)
+    assert tracked() == {("10.0.0.2", V4), (V4, "10.0.0.2"), ("10.0.0.254", V4)}
+
+    stage.step(wanted("source"))
+    stage.step(wanted("none"))
+    stage.step(Changes(endpoints_removed={KEY}), seconds=1)
+    assert tracked() == {("10.0.0.2", V4), (V4, "10.0.0.2")}
+
+    stage.step(wanted("none"))
+    stage.step(Changes(endpoints_removed={KEY}))
+    assert tracked() == set()
+
+
+def tracked() -> set[tuple[str, str]]:
+    """Who pinged whom, by the kernel's table of flows."""
+    shown = subprocess.run(["conntrack", "-L", "-p", "icmp"], capture_output=True, text=True).stdout
+    return {(source, destination) for source, destination in re.findall(r"icmp +1 \d+ src=(\S+) dst=(\S+)", shown)}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calico_openstack.felix.wanted.migration import HESITATION, Migrations, Phase
+from calico_openstack.felix.wanted.migration import FAREWELL, HESITATION, Migrations, Phase
 from calico_openstack.felix.wanted.state import Changes, Role, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
 
@@ -142,6 +142,28 @@ def test_a_migration_that_is_written_anew_goes_on_where_it_was(seen: bool) -> No
 def test_a_guest_that_is_seen_where_it_lives_changes_nothing() -> None:
     assert Endpoint("none").seen() is BASE
     assert Endpoint("source").seen() is BASE
+
+
+@pytest.mark.parametrize(
+    ("roles", "wait", "departed"),
+    [
+        (("source",), 0.0, True),
+        (("source", "none"), FAREWELL - 1, True),
+        (("source", "none"), FAREWELL, False),
+        (("none",), 0.0, False),
+        (("target",), 0.0, False),
+    ],
+)
+def test_who_goes_after_being_a_source_has_departed(roles: tuple[Role, ...], wait: float, departed: bool) -> None:
+    endpoint = Endpoint()
+    for role in roles:
+        endpoint.role(role)
+    endpoint.later(wait)
+    endpoint.gone()
+
+    assert endpoint.migrations.has_departed(KEY) is departed
+    endpoint.migrations.update(Changes(), endpoint.now)
+    assert not endpoint.migrations.has_departed(KEY)
 
 
 steps = st.lists(

@@ -32,6 +32,9 @@ from calico_openstack.model.endpoint import EndpointKey
 HESITATION = 1.0
 """Seconds that a target which has not seen its guest waits when its migration goes."""
 
+FAREWELL = 10.0
+"""Seconds within which the endpoint of a source goes after its migration."""
+
 
 class Phase(Enum):
     BASE = "base"
@@ -107,6 +110,12 @@ class Migrations:
         self.convergence = convergence
         self._known: set[EndpointKey] = set()
         self._moving: dict[EndpointKey, Progress] = {}
+        self._was_source: dict[EndpointKey, float] = {}
+        self._departed: frozenset[EndpointKey] = frozenset()
+
+    def has_departed(self, key: EndpointKey) -> bool:
+        """Whether the endpoint went with the last update because its guest lives on elsewhere, under its addresses."""
+        return key in self._departed
 
     def phase(self, key: EndpointKey) -> Phase:
         progress = self._moving.get(key)
@@ -116,6 +125,8 @@ class Migrations:
         self, changes: Changes, now: float, elevated: Callable[[WantedEndpoint], bool] = lambda endpoint: False
     ) -> set[EndpointKey]:
         """Take in changed roles; whose phase is another now. `elevated` is asked for endpoints that are new."""
+        self._was_source = {key: until for key, until in self._was_source.items() if now < until}
+        self._departed = frozenset(key for key in changes.endpoints_removed if self._is_source(key))
         for key in changes.endpoints_removed:
             self._known.discard(key)
             self._moving.pop(key, None)
@@ -124,8 +135,11 @@ class Migrations:
             before = self._moving.get(key, Progress(Phase.BASE, "none"))
             if key not in self._known:
                 self._known.add(key)
+                self._was_source.pop(key, None)
                 after = begin(endpoint.role, elevated(endpoint), now, self.convergence)
             elif endpoint.role != before.role:
+                if before.role == "source":
+                    self._was_source[key] = now + FAREWELL
                 after = turn(before, endpoint.role, now, self.convergence)
             else:
                 continue
@@ -145,6 +159,10 @@ class Migrations:
 
     def wake_at(self) -> float | None:
         return min((one.until for one in self._moving.values() if one.until is not None), default=None)
+
+    def _is_source(self, key: EndpointKey) -> bool:
+        progress = self._moving.get(key)
+        return key in self._was_source or (progress is not None and progress.role == "source")
 
     def _put(self, key: EndpointKey, before: Progress, after: Progress) -> bool:
         if after.phase is Phase.BASE and after.role == "none":
