@@ -1,13 +1,10 @@
 """Each test in a network namespace of its own; guests in named ones beside it."""
 
 import ctypes
-import importlib.util
 import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -66,15 +63,3 @@ def felix(namespace: None) -> Iterator[Felix]:
     agent = Felix()
     yield agent
     agent.kernel.close()
-
-
-@pytest.fixture(scope="session")
-def laws() -> ModuleType:
-    """The generators of the packet law."""
-    path = Path(__file__).parents[2] / "laws" / "test_packet.py"
-    spec = importlib.util.spec_from_file_location("laws_packet", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,6 +14,7 @@ from calico_openstack.felix.ruleset.settings import LogRate, RulesetSettings, Se
 from calico_openstack.felix.ruleset.text import print_changes, print_ruleset
 from calico_openstack.felix.wanted.state import Wanted
 from calico_openstack.model.net import host_net
+from calico_openstack.testing.wanted_states import changes, histories, rendered, states
 
 pytestmark = pytest.mark.root
 FEW = settings(
@@ -53,19 +53,19 @@ SETTINGS = [
 
 @pytest.mark.parametrize("chosen", SETTINGS)
 def test_the_kernel_gets_the_same_rules_by_netlink_and_by_text(
-    nft: Callable[..., str], laws: ModuleType, chosen: RulesetSettings
+    nft: Callable[..., str], chosen: RulesetSettings
 ) -> None:
     @FEW
-    @given(laws.histories(2))
+    @given(histories(2))
     def check(sequence: list[Wanted]) -> None:
         renderer = RulesetRenderer(chosen)
         nft("flush", "ruleset")
         texts, before = [], Wanted()
         with NftTables() as kernel:
             for wanted in sequence:
-                changes = renderer.apply(laws.changes(before, wanted))
-                kernel.apply(changes)
-                texts.append(print_changes(changes))
+                transaction = renderer.apply(changes(before, wanted))
+                kernel.apply(transaction)
+                texts.append(print_changes(transaction))
                 before = wanted
         by_netlink = listed(nft)
 
@@ -84,17 +84,15 @@ def test_the_kernel_gets_the_same_rules_by_netlink_and_by_text(
     check()
 
 
-def test_after_every_transaction_the_kernel_holds_exactly_what_is_wanted(
-    nft: Callable[..., str], laws: ModuleType
-) -> None:
+def test_after_every_transaction_the_kernel_holds_exactly_what_is_wanted(nft: Callable[..., str]) -> None:
     @FEW
-    @given(laws.histories(5))
+    @given(histories(5))
     def check(sequence: list[Wanted]) -> None:
         renderer, before = RulesetRenderer(RulesetSettings()), Wanted()
         nft("flush", "ruleset")
         with NftTables() as kernel:
             for wanted in sequence:
-                kernel.apply(renderer.apply(laws.changes(before, wanted)))
+                kernel.apply(renderer.apply(changes(before, wanted)))
                 before = wanted
                 actual = kernel.read()
 
@@ -105,22 +103,20 @@ def test_after_every_transaction_the_kernel_holds_exactly_what_is_wanted(
     check()
 
 
-def test_whatever_is_in_our_tables_becomes_what_is_wanted_in_one_transaction(
-    nft: Callable[..., str], laws: ModuleType
-) -> None:
+def test_whatever_is_in_our_tables_becomes_what_is_wanted_in_one_transaction(nft: Callable[..., str]) -> None:
     @FEW
-    @given(laws.states(), laws.states())
+    @given(states(), states())
     def check(old: Wanted, new: Wanted) -> None:
         nft("flush", "ruleset")
         with NftTables() as kernel:
-            kernel.synchronise(laws.rendered(old))
+            kernel.synchronise(rendered(old))
             sent = kernel.transactions
 
-            kernel.synchronise(laws.rendered(new))
+            kernel.synchronise(rendered(new))
 
-            assert kernel.read() == as_read(laws.rendered(new))
+            assert kernel.read() == as_read(rendered(new))
             assert kernel.transactions <= sent + 1
-            assert kernel.synchronise(laws.rendered(new)) == objects.NftChanges()
+            assert kernel.synchronise(rendered(new)) == objects.NftChanges()
             assert kernel.transactions <= sent + 1
 
     check()

@@ -17,8 +17,10 @@ from calico_openstack.felix.wanted.state import (
     SetId,
     Wanted,
     WantedEndpoint,
+    WantedHostEndpoint,
     WantedMatch,
     WantedRule,
+    WantedTier,
 )
 from calico_openstack.model.net import Net
 from calico_openstack.model.policy import Action, Icmp
@@ -40,9 +42,24 @@ class Flow:
     icmp: tuple[int, int] | None = None
 
 
-def allows(wanted: Wanted, endpoint: WantedEndpoint, direction: Direction, flow: Flow) -> bool:
+def allows(wanted: Wanted, endpoint: WantedEndpoint | WantedHostEndpoint, direction: Direction, flow: Flow) -> bool:
     """Do the endpoint's tiers and profiles let the flow pass in this direction?"""
-    for tier in endpoint.tiers:
+    decided = decides(wanted, endpoint.tiers, direction, flow)
+    if decided is not None:
+        return decided
+    for name in endpoint.profiles:
+        profile = wanted.profiles.get(name)
+        if profile is None:
+            continue
+        verdict = _first(wanted, profile.ingress if direction == "ingress" else profile.egress, flow)
+        if verdict:
+            return verdict == "allow"
+    return False
+
+
+def decides(wanted: Wanted, tiers: Iterable[WantedTier], direction: Direction, flow: Flow) -> bool | None:
+    """What the tiers say of the flow; None if they let it go on to what comes after them."""
+    for tier in tiers:
         policies = tier.ingress if direction == "ingress" else tier.egress
         if not policies:
             continue
@@ -59,14 +76,7 @@ def allows(wanted: Wanted, endpoint: WantedEndpoint, direction: Direction, flow:
             return verdict == "allow"
         if verdict is None and not tier.default_pass:
             return False
-    for name in endpoint.profiles:
-        profile = wanted.profiles.get(name)
-        if profile is None:
-            continue
-        verdict = _first(wanted, profile.ingress if direction == "ingress" else profile.egress, flow)
-        if verdict:
-            return verdict == "allow"
-    return False
+    return None
 
 
 def spent(endpoint: WantedEndpoint, direction: Direction, protocol: int, tokens: bool, connections: int) -> bool:
