@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.felix import obstacles as judge
+from calico_openstack.felix import upstream
 from calico_openstack.felix.foreign import ForeignChain, ForeignTable, by_place, without
 from calico_openstack.felix.kernel.others import Others
 from calico_openstack.felix.obstacles import Obstacle
@@ -25,14 +26,17 @@ PAUSE = 10.0
 
 
 class Surroundings:
-    """`prefixes` begin the names of guests' interfaces; without `others` nothing is looked at. `upstream`: what of it
-    was there at the last reading. `has_ipv6`: whether a guest here has IPv6; if none does, nobody misses it.
+    """`prefixes` begin the names of guests' interfaces; without `others` nothing is looked at.
+
+    `upstream`: what of it was there at the last reading; one that serves other interfaces than guests' is none of our
+    business. `has_ipv6`: whether a guest here has IPv6; if none does, nobody misses it.
     """
 
     def __init__(self, others: Others | None, prefixes: Iterable[str], has_ipv6: Callable[[], bool]) -> None:
         self.obstacles: tuple[Obstacle, ...] = ()
         self.upstream = Leftovers()
         self.upstream_removed = False
+        self.upstream_serves_others = False
         self._others = others
         self._has_ipv6 = has_ipv6
         self._prefixes = tuple(prefixes)
@@ -78,6 +82,13 @@ class Surroundings:
 
     def _judge(self, tables: list[ForeignTable], chains: list[ForeignChain]) -> None:
         self.upstream = leftovers(tables, chains)
+        served = upstream.served(self.upstream, chains)
+        elsewhere = served and not any(map(self._overlaps, served))
+        if elsewhere:
+            self.upstream = Leftovers()
+        if elsewhere and not self.upstream_serves_others:
+            log.info("switchover.not_ours", reason=f"an upstream Felix serves {', '.join(sorted(served))} on this host")
+        self.upstream_serves_others = bool(elsewhere)
         rules = {place: set(addresses) for place, addresses in self.upstream.rules.items()}
         others = {
             place: chain
@@ -96,6 +107,9 @@ class Surroundings:
             if one not in found:
                 log.info("others.out_of_the_way", where=one.where)
         self.obstacles = tuple(found)
+
+    def _overlaps(self, served: str) -> bool:
+        return any(prefix.startswith(served) or served.startswith(prefix) for prefix in self._prefixes)
 
     def wake_at(self) -> float | None:
         return self._read_at + PAUSE if self._changed and self._others is not None else None

@@ -49,6 +49,8 @@ class Found(NamedTuple):
 def look(others: Others, surroundings: Surroundings, is_tap: Callable[[str], bool]) -> Found:
     """What there is to remove. OSError if it cannot be read."""
     surroundings.read(others)
+    if surroundings.upstream_serves_others:
+        return Found(Leftovers(), Limits(), [], [])
     rules = surroundings.upstream
     held = [one for one in surroundings.obstacles if one.place in rules.rules]
     return Found(rules, others.upstream_limits(is_tap), others.upstream_sets(), held)

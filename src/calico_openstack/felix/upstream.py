@@ -56,6 +56,17 @@ def leftovers(tables: Iterable[ForeignTable], chains: Iterable[ForeignChain]) ->
     return Leftovers(tuple(table for table in tables if table in TABLES), owned, rules)
 
 
+def served(leftovers: Leftovers, chains: Iterable[ForeignChain]) -> frozenset[str]:
+    """How the interfaces begin that its rules are for [InterfacePrefix]; empty if they do not say."""
+    mine = (
+        chain
+        for chain in chains
+        if chain.place in leftovers.chains or ForeignTable(chain.place.family, chain.place.table) in leftovers.tables
+    )
+    names = (name for chain in mine for rule in chain.rules for name in (rule.into, rule.out))
+    return frozenset(name[:-1] for name in names if name.endswith("*"))
+
+
 def is_chain(name: str) -> bool:
     return _CHAIN.match(name) is not None
 

@@ -137,6 +137,20 @@ def test_a_chain_that_would_cut_guests_off_holds_everything(bench: Bench) -> Non
     assert bench.step(100.0) == 5
 
 
+def test_an_upstream_felix_that_serves_other_interfaces_keeps_its_rules(bench: Bench) -> None:
+    dispatch = ForeignRule("8", "jump", "cali-from-wl-dispatch", into="cali*")
+    bench.written.chains = [CHAINS[0], CHAINS[1]._replace(rules=(dispatch,))]
+
+    assert bench.step(0.0) == 0
+    assert (bench.written.done, bench.reason) == ([], "")
+    bench.surroundings.step(0.0)
+    assert bench.surroundings.obstacles == ()
+
+    for into in ("tap*", "ta*", "tap1*"):
+        other = Bench(Written([CHAINS[0], CHAINS[1]._replace(rules=(dispatch, dispatch._replace(into=into)))]))
+        assert other.step(0.0) > 0
+
+
 @pytest.mark.parametrize("part", ["tables", "legacy", "rules", "limits"])
 def test_what_fails_is_tried_again_and_nothing_is_raised(bench: Bench, part: str) -> None:
     bench.written.failing = {part: "no iptables-legacy-save; install iptables"}
