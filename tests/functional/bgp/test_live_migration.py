@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.names import endpoint_name
-from calico_openstack.testing.compute_host import RESOURCES, eventually, ip, own_namespace
+from calico_openstack.testing.compute_host import RESOURCES, eventually, in_namespace, ip, own_namespace
 from calico_openstack.testing.etcd_server import EtcdServer, free_port
 from calico_openstack.testing.moving_guest import MovingGuest
 
@@ -193,6 +195,39 @@ class Cloud:
         return left_behind
 
 
+class Conversation:
+    """One TCP connection from the third host to the guest, which says everything back."""
+
+    def __init__(self, cloud: Cloud, address: str) -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with in_namespace(f"/run/netns/{cloud.guest.space}"):
+            self._server = socket.create_server((address, 7), family=family)
+        self._thread = threading.Thread(target=self._echo, daemon=True)
+        self._thread.start()
+        with in_namespace(f"/run/netns/{cloud.client.namespace}"):
+            self._client = socket.socket(family)
+        self._client.settimeout(30)
+        self._client.connect((address, 7))
+
+    def goes_on(self) -> bool:
+        words = b"still there?" * 100
+        self._client.sendall(words)
+        heard = b""
+        while len(heard) < len(words):
+            heard += self._client.recv(len(words)) or b"!" * len(words)
+        return heard == words
+
+    def close(self) -> None:
+        self._client.close()
+        self._server.close()
+
+    def _echo(self) -> None:
+        connection, _ = self._server.accept()
+        with connection:
+            while words := connection.recv(4096):
+                connection.sendall(words)
+
+
 class Ping:
     """A hundred echo requests per second."""
 
@@ -232,14 +267,19 @@ def test_a_guest_that_migrates_to_and_fro_loses_next_to_nothing_and_never_is_sen
     """Felix is killed on both hosts between any two steps. Losses depend on how busy the machine is: one of a few
     journeys must show what the program can do."""
     cloud.boot("h1")
+    talks = [Conversation(cloud, V4), Conversation(cloud, V6)]
     journey, losses = ("h1", "h2"), []
     for number in range(TRIES):
         pings = [Ping(cloud, V4), Ping(cloud, V6)]
         left_behind = cloud.migrate(*journey, restart=number < 2)
         lost = [ping.lost() for ping in pings]
+        assert all(talk.goes_on() for talk in talks)
         print("lost", lost, "of which at the source", left_behind)
         losses.append(max(lost))
         if number >= 1 and min(losses) <= MOST_LOST:
-            return
+            break
         journey = journey[1], journey[0]
-    pytest.fail(f"each journey lost more than {MOST_LOST} packet: {losses}")
+    else:
+        pytest.fail(f"each journey lost more than {MOST_LOST} packet: {losses}")
+    for talk in talks:
+        talk.close()
