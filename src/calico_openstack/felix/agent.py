@@ -44,7 +44,13 @@ log = get_logger("felix")
 COALESCE = 0.01
 """Seconds between two steps, at least."""
 HEARTBEAT = 10.0
+GIVE_UP = 90.0
+"""Seconds of trouble without a pause after which a new process is better (upstream panics, too)."""
 _PART = "dataplane"
+
+
+class Unable(Exception):
+    """Nothing can be done on this host."""
 
 
 class Felix:
@@ -61,6 +67,7 @@ class Felix:
         self._first_apply = asyncio.Event()
         self._freeze: str | None = None
         self._wake_at: float | None = None
+        self._troubled: float | None = None
         self._rp_filter = Sysctls().read("ipv4/conf/default/rp_filter") or "1"
         self._has_ipv6 = Sysctls().read("ipv6/conf/all/forwarding") is not None
         self._reporter: EndpointReporter | None = None
@@ -166,15 +173,28 @@ class Felix:
         if changes:
             self._explain_absences()
         done = {name: count for name, count in report.operations.items() if count}
-        if self._health.signal("first-apply"):
+        self._note_trouble(report)
+        if report.trouble is None and self._health.signal("first-apply"):
             total = sum(report.operations.values())
             log.info("felix.resync", operations=total, **report.operations, endpoints=len(running.programmed))
-            self._health.set_ready(_PART)
             self._first_apply.set()
             garbage.settle()
         elif done:
             log.info("felix.applied", **done)
-        self._health.beat(_PART, running.line(len(report.failures)))
+        amiss = f" trouble: {report.trouble.reason}" if report.trouble is not None else ""
+        self._health.beat(_PART, running.line(len(report.failures)) + amiss)
+
+    def _note_trouble(self, report: Report) -> None:
+        """Not ready while a whole target cannot be worked on; Unable if that does not pass."""
+        trouble = report.trouble
+        self._health.set_ready(_PART, trouble is None)
+        if trouble is None:
+            self._troubled = None
+            return
+        now = time.monotonic()
+        self._troubled = self._troubled if self._troubled is not None else now
+        if now - self._troubled > GIVE_UP:
+            raise Unable(f"for {GIVE_UP:g} s the kernel could not be programmed: {trouble.reason}")
 
     def _explain_absences(self) -> None:
         """Say once why an endpoint of this host that the datastore has is not programmed."""

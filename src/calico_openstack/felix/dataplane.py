@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.reconcile import Reconciler
-from calico_openstack.daemon.retry import Retries
+from calico_openstack.daemon.retry import Failure, Retries
 from calico_openstack.felix.arrivals import Arrivals
 from calico_openstack.felix.firewall import Firewall
 from calico_openstack.felix.flows import Flows
@@ -66,12 +66,16 @@ class DataplaneSettings:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one step did: single operations per target, and status changes in the order in which they happened."""
+    """What one step did: single operations per target, and status changes in the order in which they happened.
+
+    `failures`: what could not be done, by name. `trouble`: why nothing at all can be done with some target, since when.
+    """
 
     operations: dict[str, int]
     statuses: list[tuple[EndpointKey, bool]]
     failures: dict[str, str]
     wake_at: float | None
+    trouble: Failure | None = None
 
 
 class Dataplane:
@@ -120,6 +124,7 @@ class Dataplane:
         self._owed_neighbours: dict[NeighbourKey, str | None] = {}
         self._owed_releases: set[Net] = set()
         self._listed = False
+        self._unlisted = Retries[str]()
         self._counts = dict.fromkeys(TARGETS, 0)
 
     def resync(self, firewall: bool = True, host: bool = True) -> None:
@@ -148,7 +153,7 @@ class Dataplane:
         self.resync(firewall=False)
 
     def step(self, changes: Changes, now: float) -> Report:
-        """Bring the kernel to the wanted state as changed by `changes`. OSError only if nothing can be listed."""
+        """Bring the kernel to the wanted state as changed by `changes`. Never raises for what the kernel did."""
         self._counts = dict.fromkeys(TARGETS, 0)
         flows, writes = self._flows.ended, self._sysctls.operations
         if changes:
@@ -190,13 +195,14 @@ class Dataplane:
         self._counts["sysctls"] = self._sysctls.operations - writes
         failed = {name: failure.reason for name, failure in self._read_back.failures} | self._shaping.failures
         failed |= {name: failure.reason for name, failure in self._switchover.failures}
-        return Report(self._counts, statuses, failed, self._wake_at())
+        return Report(self._counts, statuses, failed, self._wake_at(), self._trouble())
 
     def ledgers(self) -> dict[str, Retries[Any]]:
         """What failed and waits for its next try, by kind."""
         routes, neighbours = self._route_keeper, self._neighbour_keeper
         return {
             "interface": self._read_back.failures,
+            "all interfaces": self._unlisted,
             **self._firewall.ledgers(),
             "route": routes.failures,
             "all routes": routes.trouble,
@@ -227,8 +233,7 @@ class Dataplane:
         if happened.others:
             self._surroundings.happened()
         if not self._listed:
-            self._links.read(self._connection)
-            self._listed = True
+            self._list(now)
         grace = self._routes.wake_at()
         if grace is not None and grace <= now:
             self._hosts_drifted()
@@ -247,6 +252,23 @@ class Dataplane:
         if flapped & self._taps.programmed.keys():
             self._hosts_drifted()
         return {name for name in changed if self._is_tap_name(name)}, flapped
+
+    def _list(self, now: float) -> None:
+        """List the interfaces; until that works, those known are all that there are."""
+        try:
+            self._links.read(self._connection)
+        except OSError as error:
+            failure = self._unlisted.failed("links", str(error), now)
+            log.warning("links.unread", reason=failure.reason, again_in=failure.pause)
+        else:
+            self._unlisted.succeeded("links")
+            self._listed = True
+
+    def _trouble(self) -> Failure | None:
+        """The oldest of what keeps a whole target from being read or written."""
+        ledgers = self._firewall.whole, self._unlisted, self._route_keeper.trouble, self._neighbour_keeper.trouble
+        found = [failure for ledger in ledgers for _, failure in ledger]
+        return min(found, key=lambda failure: failure.since, default=None)
 
     def _owe(self, difference: Difference) -> None:
         self._owed_routes.update(difference.routes)
@@ -351,6 +373,7 @@ class Dataplane:
             None if self._firewall.trouble else self._route_keeper.wake_at(),
             self._neighbour_keeper.wake_at(),
             self._read_back.failures.wake_at(),
+            self._unlisted.wake_at(),
             self._routes.wake_at(),
             self._flows.wake_at(),
             self._shaping.wake_at(),

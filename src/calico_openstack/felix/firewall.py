@@ -13,6 +13,7 @@ nothing, because no map lists their taps.
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +22,10 @@ from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.former import Former, former
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
+from calico_openstack.felix.ruleset.base import INET
 from calico_openstack.felix.ruleset.blame import blamed, culprit
 from calico_openstack.felix.ruleset.difference import Actual, difference
-from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset
+from calico_openstack.felix.ruleset.objects import AddTable, NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
@@ -38,6 +40,9 @@ MIN_PAUSE = 2.0
 MOST_HELD = 16
 """So many endpoints are held back at most on suspicion alone."""
 
+LONGEST_PAUSE = 10.0
+"""Seconds between two tries when nothing is taken: the whole host waits for it."""
+
 _MOST_CULPRITS = 8
 """So many objects may be at fault in one step; with more the fault is a common one."""
 
@@ -50,7 +55,7 @@ class Firewall:
         self._wanted = wanted
         self._renderer = RulesetRenderer(settings)
         self.tables = self._tables = tables or NftTables()
-        self._trouble = Retries[str]()
+        self._trouble = Retries[str](longest=LONGEST_PAUSE)
         self._held = Retries[EndpointKey]()
         self._causes: dict[EndpointKey, str] = {}
         self._hurried = False
@@ -80,6 +85,11 @@ class Firewall:
     def trouble(self) -> str | None:
         """Why the kernel does not have what was rendered."""
         return next((failure.reason for _, failure in self._trouble), None)
+
+    @property
+    def whole(self) -> Retries[str]:
+        """The same, as a ledger."""
+        return self._trouble
 
     @property
     def rendered(self) -> Ruleset:
@@ -175,8 +185,8 @@ class Firewall:
     def _synchronise(self, now: float) -> None:
         """Read back and repair; hold suspected endpoints back if that is what it takes."""
         self._read_at = now
-        self._generation = self._tables.generation()
         for _ in range(_MOST_CULPRITS):
+            self._generation = self._tables.generation()
             try:
                 self._count(len(self._tables.synchronise(self._renderer.full(), self._look)))
             except NftRefused as refused:
@@ -185,7 +195,7 @@ class Firewall:
                 for key in self._suspects:
                     self._release(key)
                 return
-        self._count(len(self._tables.synchronise(self._renderer.full(), self._look)))
+        raise OSError(errno.ELOOP, f"more than {_MOST_CULPRITS} objects are refused")
 
     def _hold_back(self, refused: NftRefused, now: float) -> None:
         """Render without those whose fault it is; raises what was refused if it is nobody's."""
@@ -199,6 +209,8 @@ class Firewall:
             # Holding many back, or all that a former process had programmed, would cut off guests that work.
             if not held or not self._once_right or len(held) > MOST_HELD:
                 raise refused
+            # If even this is refused, which changes nothing, it is not theirs.
+            self._tables.apply(NftChanges((AddTable(INET),)))
         for key in held:
             self._held.failed(key, str(refused), now)
             self._causes[key] = cause or str(key)

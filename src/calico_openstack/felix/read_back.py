@@ -6,7 +6,7 @@ routes. What is amiss is kept in a ledger and looked at again after a growing pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from calico_openstack.daemon.logs import get_logger
@@ -51,7 +51,7 @@ class ReadBack:
     def prove(self, dirty: set[str], protected: bool, failures: Mapping[str, str], now: float) -> Statuses:
         """Read back what was programmed for these interfaces; the endpoints whose status changed by it."""
         programmed = {name: self._taps.programmed[name].ifindex for name in dirty if name in self._taps.programmed}
-        present = self._routes.present(programmed.values()) if programmed else set()
+        present, unread = self._present(programmed.values())
         changed = []
         for name in dirty:
             owner = self._taps.owners.get(name)
@@ -60,7 +60,7 @@ class ReadBack:
                 continue
             reason = failures.get(name) or self._firewall.refused.get(owner.key)
             if name in programmed:
-                reason = reason or self._reason(name, programmed[name], protected, present)
+                reason = reason or unread or self._reason(name, programmed[name], protected, present)
             if reason is not None:
                 self.failures.failed(name, reason, now)
             elif self.failures.succeeded(name):
@@ -74,6 +74,14 @@ class ReadBack:
                 else:
                     log.info("endpoint.down", interface=name, reason=reason or "its interface is not there or not up")
         return changed
+
+    def _present(self, ifindexes: Collection[int]) -> tuple[set[Route], str | None]:
+        """The routes of these interfaces as the kernel shows them, or why it does not."""
+        try:
+            return (self._routes.present(ifindexes) if ifindexes else set()), None
+        except OSError as error:
+            log.warning("routes.unread", reason=str(error))
+            return set(), f"the routes cannot be read back: {error}"
 
     def _reason(self, name: str, ifindex: int, protected: bool, present: set[Route]) -> str | None:
         """Why an endpoint whose tap carries is not up; None if it is."""

@@ -4,7 +4,8 @@
 
 Orders are files in that directory, looked at before and after each operation: `kill` holds how many operations there
 are to live for, `slow` how many seconds each transaction of nf_tables takes, `hang` means that the next operation does
-not return, `refuse` that no transaction is taken.
+not return, `refuse` that no transaction is taken. `patience`, read at the start, shortens the time after
+which Felix gives up (seconds).
 
 One message of rtnetlink or ctnetlink is one operation here, sent alone, so that death can come between any two; one
 transaction of nf_tables is one; one write to a sysctl is one.
@@ -20,6 +21,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from calico_openstack.felix import agent
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.main import main
 from calico_openstack.felix.wanted.host import Sysctl
@@ -46,6 +48,10 @@ class Mishaps:
 
     def recall(self, mishap: str) -> None:
         (self._directory / mishap).unlink(missing_ok=True)
+
+    @property
+    def patience(self) -> float | None:
+        return self._ordered("patience")
 
     def before(self, nft: bool = False) -> None:
         while self._ordered("hang") is not None:
@@ -74,6 +80,7 @@ class Mishaps:
 
 def install(mishaps: Mishaps) -> None:
     """Every socket and every sysctl of this process is harmed from now on."""
+    agent.GIVE_UP = mishaps.patience or agent.GIVE_UP
     request, send_batch = NetlinkSocket.request, NetlinkSocket.send_batch
     send_transaction, apply = NetlinkSocket.send_transaction, Sysctls.apply
 
