@@ -84,6 +84,12 @@ class Captures:
         if self.failures.succeeded(interface):
             log.info("capture.recovered", interface=interface)
 
+    def mute(self, interface: str, muted: bool) -> None:
+        """What the guest says wakes nobody for now; it is kept, and heard later."""
+        capture = self._captures.get(interface)
+        if capture is not None:
+            self._epoll.modify(capture.receiver, 0 if muted else select.EPOLLIN)
+
     def hear(self) -> Iterator[tuple[str, Heard]]:
         """What guests said since the last call, by interface. Does not block."""
         for fileno, _ in self._epoll.poll(0):
