@@ -25,6 +25,10 @@ from calico_openstack.netlink.rtnl_routes import Route
 
 log = get_logger("felix.arrivals")
 
+PAUSE = 0.5
+"""Seconds for which the others are not heard after one has claimed an address: two guests that claim it in turns must
+not keep the host busy, since each change ends flows."""
+
 
 class Arrivals:
     """`routes(ifindexes)` reads the routes of taps from the kernel, `links` are the interfaces by name. Without
@@ -47,6 +51,7 @@ class Arrivals:
         self._captures = captures
         self._begun = False
         self._claims: dict[str, set[Net]] = {}
+        self._muted: dict[str, float] = {}
 
     def update(self, changes: Changes, now: float) -> set[str]:
         """Take in what the datastore, the guests and time say; interfaces whose endpoint wants other routes by it.
@@ -68,7 +73,7 @@ class Arrivals:
         turned |= self._migrations.expire(now)
         return set(self._interfaces(turned))
 
-    def claims(self) -> Difference:
+    def claims(self, now: float = 0.0) -> Difference:
         """What changes by the addresses that guests have claimed. To be called after the taps took the changes in."""
         difference = Difference()
         for interface, nets in self._claims.items():
@@ -76,6 +81,7 @@ class Arrivals:
             for net in {key.destination for key, route in won.routes.items() if route is not None}:
                 log.info("address.claimed", interface=interface, address=net.address)
             difference.merge(won)
+            self._muted.update(dict.fromkeys(won.watched, now + PAUSE))
         self._claims.clear()
         return difference
 
@@ -87,10 +93,15 @@ class Arrivals:
             programmed = self._taps.programmed.get(interface)
             ifindex = programmed.ifindex if programmed is not None else 0
             self._captures.listen(interface, ifindex, self._taps.watch(interface), now)
+        for interface, until in list(self._muted.items()):
+            self._captures.mute(interface, now < until)
+            if now >= until:
+                del self._muted[interface]
 
     def wake_at(self) -> float | None:
         retry = self._captures.failures.wake_at() if self._captures is not None else None
-        return min((at for at in (self._migrations.wake_at(), retry) if at is not None), default=None)
+        times = (self._migrations.wake_at(), retry, *self._muted.values())
+        return min((at for at in times if at is not None), default=None)
 
     def filenos(self) -> tuple[int, ...]:
         """Readable when a guest has said something."""

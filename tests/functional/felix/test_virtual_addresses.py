@@ -1,11 +1,13 @@
 """Two guests of one host that share a virtual address (VRRP): the one that claimed it last has it, in both families."""
 
 import json
+import select
 import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from calico_openstack.felix.arrivals import PAUSE
 from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey
@@ -215,6 +217,29 @@ def test_nobody_is_listened_to_without_need(stages: Callable[[], Stage], guests:
 
     stage.step(wanted(endpoint("b")))
     assert packet_sockets() == set()
+
+
+def test_guests_that_claim_in_turns_are_heard_at_a_pace(stages: Callable[[], Stage], guests: dict[str, Guest]) -> None:
+    stage = stages()
+    stage.step(wanted(endpoint("a", *VIPS), endpoint("b", *VIPS)))
+    claim(guests["a"])
+    eventually(lambda: stage.step() and holders() == only("a"), "a has it")
+
+    for _ in range(50):
+        claim(guests["b"])
+    assert not speaks(stage)
+    report = stage.step()
+    assert holders() == only("a")
+    assert report.wake_at is not None
+
+    stage.step(seconds=PAUSE)
+    assert speaks(stage)
+    stage.step()
+    assert holders() == only("b")
+
+
+def speaks(stage: Stage) -> bool:
+    return bool(select.select(stage.dataplane.guests(), [], [], 0)[0])
 
 
 def packet_sockets() -> set[str]:
