@@ -169,6 +169,7 @@ def policies(draw: st.DrawFn) -> tuple[str, bytes]:
                 tier=st.sampled_from(TIERS),
                 order=st.sampled_from((0, 1, 2.5)),
                 types=st.sampled_from((["Ingress"], ["Egress"], ["Ingress", "Egress"])),
+                performanceHints=st.just(["AssumeNeededOnEveryNode"]),
             )
         ),
     }

@@ -84,11 +84,7 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
         for policy in state.policies.values():
             concerned = not policy.staged if isinstance(one, HostEndpoint) else on_workloads(policy)
             if concerned and policy.selector.matches(labels):
-                wanted.policies[policy.key] = WantedPolicy(
-                    key=policy.key,
-                    ingress=resolve(policy.ingress, definitions),
-                    egress=resolve(policy.egress, definitions),
-                )
+                wanted.policies[policy.key] = _policy(policy, definitions)
         for name in one.profiles:
             profile = state.profiles.get(name) or Profile(name=name)
             wanted.profiles[name] = WantedProfile(
@@ -96,6 +92,9 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
                 ingress=resolve(profile.ingress, definitions) or (),
                 egress=resolve(profile.egress, definitions) or (),
             )
+    for policy in state.policies.values():
+        if policy.always_programmed and not policy.staged:
+            wanted.policies[policy.key] = _policy(policy, definitions)
     for set_id, definition in definitions.items():
         members: set[Member] = set()
         for who in state.everyone():
@@ -108,6 +107,15 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
                 members.update(PortMember(n, definition.port.protocol, p) for n in who.addresses for p in ports)
         wanted.sets[set_id] = members
     return wanted
+
+
+def _policy(policy: Policy, definitions: Definitions) -> WantedPolicy:
+    return WantedPolicy(
+        key=policy.key,
+        ingress=resolve(policy.ingress, definitions),
+        egress=resolve(policy.egress, definitions),
+        ahead=policy.always_programmed,
+    )
 
 
 def _role(key: EndpointKey, migrations: list[LiveMigration]) -> Role:

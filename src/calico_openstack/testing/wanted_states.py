@@ -174,7 +174,8 @@ def states(draw: st.DrawFn, hosts: st.SearchStrategy[list[str]] = some_interface
         wanted.sets[set_id] = draw(st.sets(port_members, max_size=5))
     for key in draw(some(POLICIES, 4)):
         ingress, egress = (draw(st.one_of(st.none(), rule_lists)) for _ in range(2))
-        wanted.policies[key] = WantedPolicy(key=key, ingress=ingress, egress=egress)
+        ahead = draw(st.integers(0, 3)) == 0
+        wanted.policies[key] = WantedPolicy(key=key, ingress=ingress, egress=egress, ahead=ahead)
     for name in draw(some(PROFILES)):
         wanted.profiles[name] = WantedProfile(name=name, ingress=draw(rule_lists), egress=draw(rule_lists))
     for number in draw(st.sets(st.sampled_from([1, 2, 3]))):

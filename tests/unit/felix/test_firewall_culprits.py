@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from calico_openstack.felix.firewall import Firewall
@@ -167,3 +168,22 @@ def test_what_all_packets_pass_through_is_nobody_s_fault() -> None:
 
     assert "refused by order" in (stage.firewall.trouble or "")
     assert set(stage.firewall.refused) == set()
+
+
+@pytest.mark.parametrize("refuses", [makes, fills, asks])
+def test_what_is_programmed_ahead_of_need_and_refused_costs_nobody_anything(
+    refuses: Callable[[Operation], bool],
+) -> None:
+    stage = Stage()
+    stage.kernel.refuses = refuses
+    changes = state(ONE)
+    changes.policies = {GOOD: POLICIES[GOOD], BAD: msgspec.structs.replace(POLICIES[BAD], ahead=True)}
+
+    assert stage.step(changes, 0)
+    assert stage.knows(ONE)
+    # Who needs it is held back, as ever.
+    assert stage.step(Changes(endpoints={TWO.key: TWO}), 1)
+    assert set(stage.firewall.refused) == {TWO.key}
+    stage.kernel.refuses = lambda operation: False
+    assert stage.step(Changes(), 10)
+    assert stage.knows(TWO)

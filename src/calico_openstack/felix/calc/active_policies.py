@@ -1,6 +1,7 @@
 """Which policies and profiles matter on this host: those that something local is selected by, or lists.
 
-A policy without a local endpoint costs nothing here: no chain, no set, no member. Staged policies never become active.
+A policy without a local endpoint costs nothing here: no chain, no set, no member; except that one which asks for it
+(AssumeNeededOnEveryNode) is always active. Staged policies never become active.
 Untracked and pre-DNAT policies are about host endpoints only: that a guest's labels match them means nothing.
 """
 
@@ -38,22 +39,24 @@ class ActivePolicies:
         after = policy if policy is not None and not policy.staged else None
         if before == after:
             return
+        needed = self.is_active(key)
         if before is not None and (after is None or applies_to_workloads(before) != applies_to_workloads(after)):
             # Index first: while it tells of the endpoints that lose the policy, the policy is still known.
             self._index.remove_selector(key)
             del self._policies[key]
             before = None
-        if after is None:
-            return
-        self._policies[key] = after
-        self._index.add_selector(key, after.selector)
-        if before is not None and self.is_active(key):
+        if after is not None:
+            self._policies[key] = after
+            self._index.add_selector(key, after.selector)
+        if needed or self.is_active(key):
             self._policy_changed(key)
+        if before is not None and self._users[key] > 0:
             for endpoint in self._index.members(key):
                 self._endpoint_changed(endpoint)
 
     def is_active(self, key: PolicyKey) -> bool:
-        return self._users[key] > 0
+        policy = self._policies.get(key)
+        return self._users[key] > 0 or (policy is not None and policy.always_programmed)
 
     def get(self, key: PolicyKey) -> Policy | None:
         """The policy, if it is active."""

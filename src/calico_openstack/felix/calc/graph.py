@@ -248,7 +248,7 @@ class Graph:
         wanted = None
         if policy is not None:
             ingress, egress = resolve(policy.ingress, definitions), resolve(policy.egress, definitions)
-            wanted = WantedPolicy(key=key, ingress=ingress, egress=egress)
+            wanted = WantedPolicy(key=key, ingress=ingress, egress=egress, ahead=policy.always_programmed)
         self._referenced.refer(key, definitions)
         return wanted
 

@@ -65,6 +65,13 @@ def policy_list(endpoint: WantedEndpoint, direction: Direction) -> PolicyList:
     return PolicyList(direction, policy_tiers(endpoint.tiers, direction), endpoint.profiles)
 
 
+def lists_ahead(policy: WantedPolicy) -> list[PolicyList]:
+    """What an endpoint with this policy alone, in the default tier, would have."""
+    tier = (PolicyTier("default", (policy.key,), False),)
+    governed: dict[Direction, object] = {"ingress": policy.ingress, "egress": policy.egress}
+    return [PolicyList(direction, tier, ()) for direction, rules in governed.items() if rules is not None]
+
+
 def policy_tiers(tiers: Iterable[WantedTier], direction: Direction) -> tuple[PolicyTier, ...]:
     """Those that have a policy for the direction."""
     return tuple(

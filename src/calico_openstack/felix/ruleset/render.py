@@ -35,6 +35,7 @@ from calico_openstack.felix.ruleset.policies import (
     PolicyList,
     PolicyWriter,
     Rendered,
+    lists_ahead,
     policy_list,
 )
 from calico_openstack.felix.ruleset.pools import write_pools
@@ -51,10 +52,11 @@ _MAPS = {"ingress": base.INGRESS, "egress": base.EGRESS}
 
 class RulesetRenderer:
     """Keeps the rendered state. `refused` tells which endpoints are not programmed, and why; they pass
-    nothing."""
+    nothing. `ahead`: policies that ask for it are rendered although nobody needs them yet."""
 
-    def __init__(self, settings: RulesetSettings) -> None:
+    def __init__(self, settings: RulesetSettings, *, ahead: bool = True) -> None:
         self.settings = settings
+        self._ahead = ahead
         self.refused: dict[EndpointKey, str] = {}
         self._state = Wanted()
         self._inet, self._arp = Draft(base.INET), Draft(base.ARP)
@@ -84,6 +86,8 @@ class RulesetRenderer:
             stale |= self._lists_with_policy.get(policy_key, set())
         for profile in (*changes.profiles, *changes.profiles_removed):
             stale |= self._lists_with_policy.get(_profile(profile), set())
+        for policy_key in (*changes.policies, *changes.policies_removed):
+            self._place_ahead(policy_key)
         for key in sorted(changes.endpoints_removed):
             if key not in self._state.endpoints:
                 self._place(key, None)
@@ -160,6 +164,13 @@ class RulesetRenderer:
         limited = limits(endpoint) if endpoint else Limits()
         self._limits.replace(key, limited)
         self._assign(key, lists, [*new, *limited.claims])
+
+    def _place_ahead(self, key: PolicyKey) -> None:
+        """Chains and sets of a policy that is assumed needed here, so that its first endpoint costs an element."""
+        policy = self._state.policies.get(key)
+        wanted = policy is not None and policy.ahead and self._ahead
+        if wanted or key in self._lists_of:
+            self._assign(key, lists_ahead(policy) if policy is not None and wanted else [], [])
 
     def _place_hosts(self) -> None:
         """All host endpoints of this host anew: they are few, and one without a name leaves it to the others."""

@@ -68,11 +68,13 @@ class WantedRule(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class WantedPolicy(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The rules of one policy. `None`: this policy does not govern the direction."""
+    """The rules of one policy. `None`: this policy does not govern the direction. `ahead`: to be programmed although
+    nobody here needs it yet."""
 
     key: PolicyKey
     ingress: tuple[WantedRule, ...] | None = None
     egress: tuple[WantedRule, ...] | None = None
+    ahead: bool = False
 
 
 class WantedProfile(msgspec.Struct, frozen=True, gc=False, kw_only=True):
