@@ -54,6 +54,8 @@ class Firewall:
     def __init__(self, settings: RulesetSettings, wanted: Wanted, tables: NftTables | None = None) -> None:
         self._wanted = wanted
         self._renderer = RulesetRenderer(settings)
+        # Whether policies that ask for it are programmed although nobody needs them yet.
+        self._ahead = True
         self.tables = self._tables = tables or NftTables()
         self._trouble = Retries[str](longest=LONGEST_PAUSE)
         self._held = Retries[EndpointKey]()
@@ -118,6 +120,7 @@ class Firewall:
 
     def use(self, settings: RulesetSettings) -> None:
         """Other settings: render everything anew; the next step applies the difference."""
+        self._ahead = True
         self._renderer = self._rendered(settings)
         self._unsure = True
 
@@ -204,6 +207,12 @@ class Firewall:
         interfaces = blamed(self._renderer.full(), operation) if operation is not None else set()
         wanted = self._wanted.endpoints
         held = {key for key, one in wanted.items() if one.interface in interfaces} - self._left_out
+        if not held and self._ahead and any(policy.ahead for policy in self._wanted.policies.values()):
+            # Perhaps it is something that nobody needs yet. What endpoints need comes before a hint.
+            self._ahead = False
+            self._renderer = self._rendered(self._renderer.settings)
+            log.warning("firewall.nothing_ahead", reason=str(refused))
+            return
         if not held:
             cause, held = "", self._suspected()
             # Holding many back, or all that a former process had programmed, would cut off guests that work.
@@ -233,7 +242,7 @@ class Firewall:
         changes = everything(self._wanted)
         self._left_out = {key for key, _ in self._held}
         changes.endpoints = {key: one for key, one in changes.endpoints.items() if key not in self._left_out}
-        renderer = RulesetRenderer(settings)
+        renderer = RulesetRenderer(settings, ahead=self._ahead)
         renderer.apply(changes)
         return renderer
 
