@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 
 from rig import documents, report
 from rig.host import FelixHost
-from rig.wires import OUTSIDE, Wires
+from rig.wires import OUTSIDE, Wires, sysctl
 
 from calico_openstack.testing.compute_host import in_namespace, own_namespace
 
 GUEST = 1
 BOTH, NEITHER, FIRST_ONLY = 5001, 5002, 5003
 _AT_ONCE = 16
+_FIRST_PORT, _LAST_PORT = 10_000, 32_000
 _PATIENCE = 30.0
 
 
@@ -38,7 +39,7 @@ class Load:
     leaked: int = 0
     _receivers: dict[int, socket.socket] = field(default_factory=dict)
     _steady: socket.socket = field(init=False)
-    _port: int = 10_000
+    _port: int = _FIRST_PORT
 
     def __post_init__(self) -> None:
         with in_namespace(f"/run/netns/{self.wires.guests}"):
@@ -47,6 +48,7 @@ class Load:
         self._receivers[BOTH] = self.wires.receiver
         with in_namespace(f"/run/netns/{self.wires.outside}"):
             self._steady = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._steady.bind((OUTSIDE, _FIRST_PORT - 1))
 
     def burst(self) -> bool:
         """New flows to all ports, and a packet of the long one; whether the port of the first version is open."""
@@ -89,7 +91,7 @@ class Load:
 
     def _fresh(self) -> socket.socket:
         """A socket with a source port that was not used for a while."""
-        self._port = self._port + 1 if self._port < 60_000 else 10_000
+        self._port = self._port + 1 if self._port < _LAST_PORT else _FIRST_PORT
         with in_namespace(f"/run/netns/{self.wires.outside}"):
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         made.bind((OUTSIDE, self._port))
@@ -128,6 +130,8 @@ def run(swaps: int, rest: float) -> tuple[Load, float, float]:
         stack.callback(wires.close)
         host = FelixHost()
         stack.callback(host.close)
+        # A source port comes again after a second or more, and is a new flow then.
+        sysctl("netfilter/nf_conntrack_udp_timeout", "1")
         first, second = versions()
         host.write([*documents.preface(), first, documents.endpoint(GUEST, documents.HERE, [0])])
         host.start()

@@ -30,7 +30,7 @@ class Wires:
         self.guests, self.outside = (f"cob-{os.getpid()}-{name}" for name in ("guests", "outside"))
         for space in (self.guests, self.outside):
             _batch("", f"netns add {space}")
-        _sysctl("ipv4/ip_forward", "1")
+        sysctl("ipv4/ip_forward", "1")
         _batch("", *_uplink(self.outside), f"address add {HOST}/24 dev up0", "link set up0 up")
         _batch(
             self.outside,
@@ -40,8 +40,8 @@ class Wires:
         )
         with in_namespace(f"/run/netns/{self.guests}"):
             # What arrives comes from everywhere and is not answered.
-            _sysctl("ipv4/conf/all/rp_filter", "0")
-            _sysctl("ipv4/conf/default/rp_filter", "0")
+            sysctl("ipv4/conf/all/rp_filter", "0")
+            sysctl("ipv4/conf/default/rp_filter", "0")
         self.plug(guests)
         self._sent = 0
         with in_namespace(f"/run/netns/{self.outside}"):
@@ -111,5 +111,5 @@ def _batch(space: str, *lines: str) -> None:
         raise RuntimeError(f"ip {lines[0]} ...: {done.stderr}")
 
 
-def _sysctl(place: str, value: str) -> None:
+def sysctl(place: str, value: str) -> None:
     Path(f"/proc/sys/net/{place}").write_text(value)

@@ -28,6 +28,7 @@ from calico_openstack.felix.ruleset.difference import Actual, difference
 from calico_openstack.felix.ruleset.objects import AddTable, NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
+from calico_openstack.felix.ruleset.stages import stages
 from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.policy import PolicyKey
@@ -174,7 +175,7 @@ class Firewall:
         self._causes.pop(key, None)
 
     def _committed(self, operations: NftChanges) -> bool:
-        """One transaction; False if it was refused, and so has no effect."""
+        """True if they were taken; False if the transaction, or one of two, was refused, and so has no effect."""
         try:
             self._commit(operations)
         except NftRefused as refused:
@@ -247,9 +248,9 @@ class Firewall:
         return renderer
 
     def _commit(self, operations: NftChanges) -> None:
-        if operations:
-            self._tables.apply(operations)
-            self._count(len(operations))
+        for stage in stages(operations):
+            self._tables.apply(stage)
+            self._count(len(stage))
 
     def _count(self, operations: int) -> None:
         """A transaction of ours is one generation. If it is more, another's came in between, and will be noticed."""

@@ -8,9 +8,11 @@ type) are sorted by peer:
     networks      ->  the same keys with the address in front; single addresses in hash sets, networks in
     interval sets remote group  ->  one look-up of the group's addresses per group, then as for any peer
 
-so that a packet costs the same for ten rules and for a thousand, and a new rule is a new element. The sets
-belong to the chain and the place of the run in it, and keep their names while rules come and go. Every
-other rule (negations, source ports, named ports, ...) is listed by `match`.
+so that a packet costs the same for ten rules and for a thousand. The sets belong to the chain and the place of the run
+in it, and are named by their content too: other rules are other sets and another chain, never the same sets with other
+elements. A chain is replaced at one instant, but a packet that is in the old one would find the new elements, and lose
+its way when its port has moved from one set to another. Every other rule (negations, source ports, named ports, ...) is
+listed by `match`.
 """
 
 from __future__ import annotations
@@ -152,7 +154,8 @@ class _Run:
                 wide[first, last] = None
         for suffix, elements in (("", exact), ("-wide", wide)):
             if elements:
-                spec = SetSpec(f"{self.name}-{label}{suffix}", types, interval=bool(suffix))
+                content = short_hash(repr(sorted(elements, key=repr)))
+                spec = SetSpec(f"{self.name}-{label}{suffix}-{content}", types, interval=bool(suffix))
                 self.matcher.literal[spec] = elements
                 yield *before, InSet(asked, spec.name)
 
