@@ -10,7 +10,7 @@ Needs CAP_NET_ADMIN for reading nf_tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from calico_openstack.felix.kernel.nft import NftTables
 from calico_openstack.felix.kernel.routes import GRACE, RouteKey, Routes
 from calico_openstack.felix.kernel.shapers import ShaperKey, Shapers
 from calico_openstack.felix.kernel.sysctls import Sysctls
+from calico_openstack.felix.own_interfaces import OwnInterfaces
 from calico_openstack.felix.ruleset.difference import Actual, difference
 from calico_openstack.felix.ruleset.objects import NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
@@ -32,8 +33,9 @@ from calico_openstack.felix.taps import Taps
 from calico_openstack.felix.wanted.host import Sysctl, global_sysctls
 from calico_openstack.felix.wanted.migration import Migrations
 from calico_openstack.felix.wanted.shaping import Shape
-from calico_openstack.felix.wanted.state import Changes, WantedEndpoint
+from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.netlink.rtnl_addresses import Address, dump_addresses, read_address
 from calico_openstack.netlink.rtnl_links import Link
 from calico_openstack.netlink.rtnl_routes import Route
 from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
@@ -102,12 +104,25 @@ def _compare(settings: DataplaneSettings, changes: Changes, connection: NetlinkS
     is_tap = settings.ruleset.is_tap
 
     def is_tap_index(ifindex: int) -> bool:
-        link = links.by_index.get(ifindex)
-        return link is not None and is_tap(link.name)
+        name = name_of(ifindex)
+        return name is not None and is_tap(name)
 
     def carrying(name: str) -> Link | None:
         return links.carrying(name) if is_tap(name) else None
 
+    def addresses() -> Iterator[Address]:
+        for message in connection.dump(dump_addresses()):
+            event = read_address(message)
+            if event is not None:
+                yield event.address
+
+    def name_of(ifindex: int) -> str | None:
+        link = links.by_index.get(ifindex)
+        return link.name if link is not None else None
+
+    wanted = Wanted()
+    wanted.apply(changes)
+    OwnInterfaces(wanted, addresses, name_of, is_tap).settle(changes, 0.0)
     renderer = RulesetRenderer(settings.ruleset)
     renderer.apply(changes)
     actual = tables.read()

@@ -31,6 +31,7 @@ from calico_openstack.felix.kernel.links import Links
 from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, concerns
 from calico_openstack.felix.kernel.routes import RouteKey, Routes
 from calico_openstack.felix.kernel.shared_tables import Crowding
+from calico_openstack.felix.own_interfaces import OwnInterfaces
 from calico_openstack.felix.read_back import ReadBack
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.shaping import Shaping
@@ -43,7 +44,7 @@ from calico_openstack.felix.wanted.narrowing import Narrowed, Narrowing
 from calico_openstack.felix.wanted.state import Changes, Wanted
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
-from calico_openstack.netlink.rtnl_addresses import dump_addresses, read_address
+from calico_openstack.netlink.rtnl_addresses import Address, dump_addresses, read_address
 from calico_openstack.netlink.rtnl_links import Link
 from calico_openstack.netlink.rtnl_routes import Route
 
@@ -95,8 +96,8 @@ class Dataplane:
         # Public for who shows them (metrics, the debug socket), as whole copies: this thread goes on changing them.
         self.wanted = self._wanted = Wanted()
         self.firewall = self._firewall = Firewall(settings.ruleset, self._wanted, kernel.tables)
-        self._migrations = Migrations(settings.host.convergence)
-        self.taps = self._taps = Taps(settings.host, self._tap, self._migrations.phase)
+        self._migrations = Migrations(settings.host.convergence, settings.host.afterglow)
+        self.taps = self._taps = Taps(settings.host, self._tap, self._migrations.phase, self._migrations.has_departed)
         self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
         self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
         self._route_keeper = Reconciler[RouteKey, Route](self._routes)
@@ -104,6 +105,7 @@ class Dataplane:
         self._sysctls = kernel.sysctls
         self._narrowing = Narrowing()
         self._flows = Flows(self._wanted, self._host_addresses, kernel.conntrack, kernel.barred)
+        self._own_interfaces = OwnInterfaces(self._wanted, self._list_addresses, self._name_of, self._is_tap_name)
         self._shaping = Shaping(self._connection, self._is_tap_name)
         self._others = kernel.others
         self.crowding = Crowding()
@@ -123,6 +125,7 @@ class Dataplane:
         self._owed_routes: dict[RouteKey, Route | None] = {}
         self._owed_neighbours: dict[NeighbourKey, str | None] = {}
         self._owed_releases: set[Net] = set()
+        self._departed: set[Net] = set()
         self._listed = False
         self._unlisted = Retries[str]()
         self._counts = dict.fromkeys(TARGETS, 0)
@@ -134,6 +137,7 @@ class Dataplane:
             self._surroundings.drifted()
         if host:
             self._listed = False
+            self._own_interfaces.happened()
             self._hosts_drifted()
             self._shaping.drifted()
             self._look_at |= self._taps.owners.keys()
@@ -149,6 +153,7 @@ class Dataplane:
         self._surroundings.use(settings.ruleset.tap_prefixes)
         self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
         self._migrations.convergence = settings.host.convergence
+        self._migrations.afterglow = settings.host.afterglow
         self._owe(self._taps.use(settings.host))
         self.resync(firewall=False)
 
@@ -160,11 +165,12 @@ class Dataplane:
             self._flows.changed(self._narrowing.update(self._wanted, changes))
         self._wanted.apply(changes)
         changed, flapped = self._observe(now)
+        self._own_interfaces.settle(changes, now)
         statuses = self._read_back.interrupted(flapped)
         self._read_back.forget(changes.endpoints_removed)
         changed |= self._arrivals.update(changes, now)
         self._owe(self._taps.update(changes, changed))
-        self._owe(self._arrivals.claims())
+        self._owe(self._arrivals.claims(now))
         dirty = self._look_at | set(self._read_back.failures.due(now))
         self._look_at = set()
 
@@ -173,6 +179,8 @@ class Dataplane:
         self._recover(now)
         moved = {net for net in self._owed_releases if self._taps.is_routed(net)}
         self._flows.release(self._owed_releases, now, self._taps.is_routed)
+        self._flows.depart(self._departed, self._taps.is_wanted, now)
+        self._departed = set()
         if protected:
             # Before the neighbours, which tell a next process what this one had not done yet.
             self._judge(now)
@@ -203,6 +211,7 @@ class Dataplane:
         return {
             "interface": self._read_back.failures,
             "all interfaces": self._unlisted,
+            "addresses": self._own_interfaces.failures,
             **self._firewall.ledgers(),
             "route": routes.failures,
             "all routes": routes.trouble,
@@ -232,6 +241,8 @@ class Dataplane:
             self._firewall.somebody_committed()
         if happened.others:
             self._surroundings.happened()
+        if happened.addresses or happened.links or happened.lost:
+            self._own_interfaces.happened()
         if not self._listed:
             self._list(now)
         grace = self._routes.wake_at()
@@ -274,6 +285,7 @@ class Dataplane:
         self._owed_routes.update(difference.routes)
         self._owed_neighbours.update(difference.neighbours)
         self._owed_releases |= difference.released
+        self._departed |= difference.departed
         self._look_at |= difference.interfaces
         self._watched |= difference.watched
 
@@ -321,8 +333,11 @@ class Dataplane:
         self.crowding.step(now)
 
     def _host_addresses(self) -> set[Net]:
+        return {address.address for address in self._list_addresses()}
+
+    def _list_addresses(self) -> list[Address]:
         found = (read_address(message) for message in self._connection.dump(dump_addresses()))
-        return {event.address.address for event in found if event is not None}
+        return [event.address for event in found if event is not None]
 
     def _program_sysctls(self, dirty: set[str]) -> dict[str, str]:
         wanted = global_sysctls(self.settings.host.ipv6, self.settings.host.forwarding)
@@ -373,6 +388,7 @@ class Dataplane:
             None if self._firewall.trouble else self._route_keeper.wake_at(),
             self._neighbour_keeper.wake_at(),
             self._read_back.failures.wake_at(),
+            self._own_interfaces.failures.wake_at(),
             self._unlisted.wake_at(),
             self._routes.wake_at(),
             self._flows.wake_at(),

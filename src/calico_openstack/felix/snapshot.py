@@ -24,6 +24,8 @@ def snapshot(running: Running, now: float) -> Snapshot:
         endpoints=endpoints,
         statuses=dict(running.statuses),
         downs=_downs(running),
+        host_endpoints=known.host_endpoints.copy(),
+        host_interfaces=known.host_interfaces.copy(),
         policies=known.policies.copy(),
         profiles=known.profiles.copy(),
         sets={set_id: len(members) for set_id, members in known.sets.copy().items()},

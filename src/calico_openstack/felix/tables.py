@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Final, NamedTuple
 
 from calico_openstack.felix.obstacles import Obstacle
 from calico_openstack.felix.rows import seconds, table, visible, words
 from calico_openstack.felix.settings import TYPED, FelixSettings
-from calico_openstack.felix.wanted.state import SetId, WantedEndpoint, WantedPolicy, WantedProfile, WantedRule
+from calico_openstack.felix.wanted.state import (
+    SetId,
+    WantedEndpoint,
+    WantedHostEndpoint,
+    WantedPolicy,
+    WantedProfile,
+    WantedRule,
+    WantedTier,
+)
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.policy import PolicyKey
 
@@ -46,6 +54,8 @@ class Snapshot:
     documents: Mapping[str, str]
     health: str
     obstacles: tuple[Obstacle, ...] = ()
+    host_endpoints: Mapping[str, WantedHostEndpoint] = field(default_factory=dict)
+    host_interfaces: Mapping[str, str] = field(default_factory=dict)
 
 
 def endpoints(now: Snapshot) -> str:
@@ -56,11 +66,35 @@ def endpoints(now: Snapshot) -> str:
         status = "absent" if endpoint is None else "up" if now.statuses.get(key) else "down"
         interface = endpoint.interface if endpoint else "-"
         addresses = words(endpoint.addresses) if endpoint else ""
-        applied = {policy for tier in endpoint.tiers for policy in (*tier.ingress, *tier.egress)} if endpoint else ()
+        applied = asked(endpoint) if endpoint else ()
         return interface, status, words(key), addresses or "-", str(len(applied)), now.downs.get(key, "")
 
+    def host_row(name: str) -> tuple[str, ...]:
+        endpoint = now.host_endpoints[name]
+        interfaces = sorted(interface for interface, owner in now.host_interfaces.items() if owner == name)
+        status = "in force" if interfaces else "idle"
+        why = "" if interfaces else "no interface has its addresses, or another endpoint is before it"
+        named = f"HostEndpoint {visible(name)}"
+        return (
+            words(tuple(interfaces)) or "-",
+            status,
+            named,
+            words(endpoint.addresses) or "-",
+            str(len(asked(endpoint))),
+            why,
+        )
+
     keys = sorted(now.endpoints.keys() | now.downs.keys())
-    return table(("INTERFACE", "STATUS", "ENDPOINT", "ADDRESSES", "POLICIES", "WHY"), map(row, keys))
+    rows = [*map(row, keys), *map(host_row, sorted(now.host_endpoints))]
+    return table(("INTERFACE", "STATUS", "ENDPOINT", "ADDRESSES", "POLICIES", "WHY"), rows)
+
+
+def asked(endpoint: WantedEndpoint | WantedHostEndpoint) -> set[PolicyKey]:
+    """The policies that apply to it, of whatever kind."""
+    tiers: tuple[WantedTier, ...] = endpoint.tiers
+    if isinstance(endpoint, WantedHostEndpoint):
+        tiers += endpoint.forward + endpoint.untracked + endpoint.pre_dnat
+    return {policy for tier in tiers for policy in (*tier.ingress, *tier.egress)}
 
 
 def policies(now: Snapshot) -> str:
@@ -71,8 +105,9 @@ def policies(now: Snapshot) -> str:
 
     users = dict.fromkeys(now.policies, 0)
     listed = dict.fromkeys(now.profiles, 0)
-    for endpoint in now.endpoints.values():
-        for key in {policy for tier in endpoint.tiers for policy in (*tier.ingress, *tier.egress)}:
+    everything: list[WantedEndpoint | WantedHostEndpoint] = [*now.endpoints.values(), *now.host_endpoints.values()]
+    for endpoint in everything:
+        for key in asked(endpoint):
             users[key] = users.get(key, 0) + 1
         for name in set(endpoint.profiles):
             listed[name] = listed.get(name, 0) + 1
@@ -101,6 +136,8 @@ def wanted(now: Snapshot) -> str:
 def _wanted(now: Snapshot) -> Iterator[str]:
     for _, endpoint in sorted(now.endpoints.items()):
         yield f"endpoint {words(endpoint)}"
+    for _, host_endpoint in sorted(now.host_endpoints.items()):
+        yield f"host endpoint {words(host_endpoint)}"
     for key, policy in sorted(now.policies.items()):
         yield f"policy {words(key)}"
         yield from _rules(policy.ingress, policy.egress)

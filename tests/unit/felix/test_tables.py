@@ -11,6 +11,7 @@ from calico_openstack.felix.tables import TABLES, Pending, Snapshot
 from calico_openstack.felix.wanted.state import (
     SetId,
     WantedEndpoint,
+    WantedHostEndpoint,
     WantedMatch,
     WantedPolicy,
     WantedProfile,
@@ -173,3 +174,20 @@ def test_only_what_is_not_printable_is_replaced() -> None:
 @pytest.mark.parametrize(("duration", "text"), [(-1, "0.0s"), (59.94, "59.9s"), (61, "1m1s"), (90061, "1d1h")])
 def test_durations_are_short(duration: float, text: str) -> None:
     assert seconds(duration) == text
+
+
+def test_host_endpoints_are_shown_with_the_interfaces_where_they_are_in_force(now: Snapshot) -> None:
+    tier = WantedTier(name="default", ingress=(PolicyKey("GlobalNetworkPolicy", "", "hosts"),))
+    shown = replace(
+        now,
+        host_endpoints={
+            "all": WantedHostEndpoint(name="all", interface="*", tiers=(tier,), forward=(tier,)),
+            "lost": WantedHostEndpoint(name="lost", addresses=(parse_net("192.0.2.9"),)),
+        },
+        host_interfaces={"*": "all"},
+    )
+
+    lines = [" ".join(line.split()) for line in TABLES["endpoints"](shown).splitlines()]
+
+    assert "* in force HostEndpoint all - 1" in lines
+    assert any(line.startswith("- idle HostEndpoint lost 192.0.2.9/32 0 no interface has") for line in lines)

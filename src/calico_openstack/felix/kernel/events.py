@@ -18,14 +18,22 @@ from calico_openstack.netlink.traffic_control import GROUP_TC, changed_device
 from calico_openstack.netlink.wire import Message
 
 _GROUP_NFTABLES = 7
-_GROUPS = (rtnl.GROUP_LINK, rtnl.GROUP_NEIGH, rtnl.GROUP_IPV4_ROUTE, rtnl.GROUP_IPV6_ROUTE, GROUP_TC)
+_GROUPS = (
+    rtnl.GROUP_LINK,
+    rtnl.GROUP_NEIGH,
+    rtnl.GROUP_IPV4_ADDR,
+    rtnl.GROUP_IPV6_ADDR,
+    rtnl.GROUP_IPV4_ROUTE,
+    rtnl.GROUP_IPV6_ROUTE,
+    GROUP_TC,
+)
 
 
 @dataclass(slots=True)
 class Happened:
     """Events since the last look, in order within each kind. `lost`: there were more. `nft`: somebody, perhaps we,
     committed a transaction; `others`: it was about tables, chains or rules that are not ours. `shaped`: indexes of
-    interfaces whose traffic control changed.
+    interfaces whose traffic control changed. `addresses`: some interface has others.
     """
 
     links: list[LinkEvent] = field(default_factory=list)
@@ -35,6 +43,7 @@ class Happened:
     lost: bool = False
     nft: bool = False
     others: bool = False
+    addresses: bool = False
 
     def take(self, message: Message) -> None:
         if (link := read_link(message)) is not None:
@@ -43,6 +52,8 @@ class Happened:
             self.routes.append(route)
         elif (neighbour := read_neighbour(message)) is not None:
             self.neighbours.append(neighbour)
+        elif message.kind in (rtnl.NEWADDR, rtnl.DELADDR):
+            self.addresses = True
         elif (shaped := changed_device(message)) is not None:
             self.shaped.add(shaped)
 
