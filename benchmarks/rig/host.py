@@ -59,7 +59,7 @@ class FelixHost:
         while "felix.resync" not in self.log.read_text():
             if self._felix is None or self._felix.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Felix did not come up:\n{self.log.read_text()[-3000:]}")
-            time.sleep(0.01)
+            time.sleep(0.002)
 
     def until_up(self, endpoints: int, within: float = 120.0) -> None:
         """Until so many endpoints are reported up."""
@@ -95,10 +95,15 @@ class FelixHost:
         """Bytes of Felix in memory."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * 4096
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """End Felix; the kernel stays as it is, the log begins anew."""
         if self._felix is not None and self._felix.poll() is None:
             self._felix.terminate()
             self._felix.wait(10)
+        self.log.write_text("")
+
+    def close(self) -> None:
+        self.stop()
         self.client.close()
         self.etcd.cleanup()
         self._directory.cleanup()
