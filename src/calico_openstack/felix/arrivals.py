@@ -73,7 +73,7 @@ class Arrivals:
         turned |= self._migrations.expire(now)
         return set(self._interfaces(turned))
 
-    def claims(self, now: float = 0.0) -> Difference:
+    def claims(self, now: float) -> Difference:
         """What changes by the addresses that guests have claimed. To be called after the taps took the changes in."""
         difference = Difference()
         for interface, nets in self._claims.items():

@@ -22,6 +22,7 @@ def dataplane_settings(settings: FelixSettings, rp_filter: str, has_ipv6: bool =
             elevated4=settings.ipv4_elevated_route_priority,
             elevated6=settings.ipv6_elevated_route_priority,
             convergence=settings.live_migration_route_convergence_time,
+            afterglow=settings.moved_route_convergence_time,
             protocol=settings.device_route_protocol,
             source4=settings.device_route_source_address,
             source6=settings.device_route_source_address_ipv6,

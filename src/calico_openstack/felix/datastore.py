@@ -17,6 +17,7 @@ from calico_openstack.daemon import garbage
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.etcd.values import Event
 from calico_openstack.felix.calc.graph import Graph
+from calico_openstack.felix.calc.homes import Homes
 from calico_openstack.felix.calc.inputs import KINDS, feed, workload_endpoint_key
 from calico_openstack.felix.census import Census
 from calico_openstack.felix.timing import Timing
@@ -46,6 +47,7 @@ class Datastore:
         self.census = Census()
         self.taken: Counter[str] = Counter()
         self.take_time = Timing()
+        self._homes = Homes(graph.hostname)
         self._cluster: ClusterInformation | None = None
         self._taking = False
 
@@ -79,7 +81,11 @@ class Datastore:
 
     def news(self) -> Changes:
         """What the host should have otherwise than when this was asked last; nothing in the middle of a batch."""
-        return Changes() if self._taking else self.graph.flush()
+        if self._taking:
+            return Changes()
+        changes = self.graph.flush()
+        changes.came = self._homes.take()
+        return changes
 
     def take(self, events: Iterable[Event]) -> bool:
         """Take in changes at once; True if settings may be others by it."""
@@ -115,6 +121,8 @@ class Datastore:
         return found.value
 
     def _note_life(self, key: ResourceKey, event: Event, value: object, endpoint: EndpointKey | None) -> None:
+        if endpoint is not None:
+            self._homes.note(endpoint, event.value is not None)
         if endpoint is not None and endpoint.host == self.graph.hostname:
             (self.living.discard if event.value is None else self.living.add)(endpoint)
         self.census.note(key.kind, event.key, value is not None, endpoint.host if endpoint else None)

@@ -14,10 +14,11 @@ LOCAL = frozenset(
     EtcdPassword EtcdDiscoverySrv TyphaAddr TyphaK8sServiceName TyphaK8sNamespace TyphaReadTimeout TyphaWriteTimeout
     TyphaKeyFile TyphaCertFile TyphaCAFile TyphaCN TyphaURISAN DebugBPFCgroupV2 DebugCPUProfilePath DebugPanicAfter
     DebugSimulateDataRace MetadataProxyEnabled FloatingIPOutboundSNAT DebugSocketPath RemoveUpstreamRules
+    MovedRouteConvergenceTime
     """.split()  # noqa: SIM905 - two hundred quoted names are no easier to read
 )
 """Only from file and environment. EtcdUsername, EtcdPassword, MetadataProxyEnabled, FloatingIPOutboundSNAT,
-DebugSocketPath and RemoveUpstreamRules are ours."""
+DebugSocketPath, RemoveUpstreamRules and MovedRouteConvergenceTime are ours."""
 
 SHARED = frozenset(
     """

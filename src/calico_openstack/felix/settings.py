@@ -52,6 +52,7 @@ class FelixSettings:
     ipv4_elevated_route_priority: int = 512
     ipv6_elevated_route_priority: int = 512
     live_migration_route_convergence_time: float = 30.0
+    moved_route_convergence_time: float = 120.0
     remove_external_routes: bool = True
     remove_upstream_rules: bool = True
     route_sync_disabled: bool = False
@@ -155,6 +156,7 @@ TYPED: dict[str, _Typed] = {
     "IPv4ElevatedRoutePriority": _Typed("ipv4_elevated_route_priority", _PRIORITY),
     "IPv6ElevatedRoutePriority": _Typed("ipv6_elevated_route_priority", _PRIORITY),
     "LiveMigrationRouteConvergenceTime": _Typed("live_migration_route_convergence_time", to.seconds),
+    "MovedRouteConvergenceTime": _Typed("moved_route_convergence_time", to.seconds, 0.0),
     "RemoveExternalRoutes": _Typed("remove_external_routes", to.boolean),
     "RemoveUpstreamRules": _Typed("remove_upstream_rules", to.boolean),
     "RouteSyncDisabled": _Typed("route_sync_disabled", to.boolean),

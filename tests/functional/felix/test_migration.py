@@ -341,6 +341,19 @@ def test_equal_metrics_are_no_evidence(stages: Callable[[], Stage], vm: Guest) -
     assert routes() == NORMAL
 
 
+def test_a_guest_that_is_evacuated_to_this_host_is_better_here_until_its_old_host_is_forgotten(
+    stages: Callable[[], Stage], vm: Guest
+) -> None:
+    stage = stages()
+    changes = wanted("none")
+    changes.came = {KEY}
+    stage.step(changes)
+    assert routes() == ELEVATED
+
+    stage.step(seconds=HostRules().afterglow)
+    assert routes() == NORMAL
+
+
 def test_on_the_source_flows_with_its_other_guests_go_on_and_those_with_the_world_end(
     stages: Callable[[], Stage], guest: Callable[..., Guest]
 ) -> None:

@@ -9,7 +9,7 @@ from calico_openstack.felix.wanted.state import Changes, Role, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
 
 KEY = EndpointKey("openstack", "h", "openstack", "vm", "port")
-CONVERGENCE = 30.0
+CONVERGENCE, AFTERGLOW = 30.0, 120.0
 BASE, TARGET, LIVE, TIME_WAIT = Phase.BASE, Phase.TARGET, Phase.LIVE, Phase.TIME_WAIT
 
 
@@ -18,7 +18,7 @@ class Endpoint:
 
     def __init__(self, role: Role = "none", elevated: bool = False) -> None:
         self.now = 100.0
-        self.migrations = Migrations(CONVERGENCE)
+        self.migrations = Migrations(CONVERGENCE, AFTERGLOW)
         self.role(role, elevated)
 
     @property
@@ -37,6 +37,10 @@ class Endpoint:
     def later(self, seconds: float) -> Phase:
         self.now += seconds
         self.migrations.expire(self.now)
+        return self.phase
+
+    def moves_in(self) -> Phase:
+        self.migrations.update(Changes(came={KEY}), self.now)
         return self.phase
 
     def gone(self) -> Phase:
@@ -166,9 +170,32 @@ def test_who_goes_after_being_a_source_has_departed(roles: tuple[Role, ...], wai
     assert not endpoint.migrations.has_departed(KEY)
 
 
+def test_who_moves_in_without_a_migration_is_elevated_until_its_old_host_is_forgotten() -> None:
+    endpoint = Endpoint("none")
+    assert endpoint.moves_in() is TIME_WAIT
+    assert endpoint.later(AFTERGLOW - 1) is TIME_WAIT
+    assert endpoint.later(1) is BASE
+
+
+def test_a_source_that_is_left_alone_again_is_as_before() -> None:
+    """Its target goes when the migration is called off, before or after the migration itself."""
+    endpoint = Endpoint("source")
+    assert endpoint.moves_in() is BASE
+    endpoint.role("none")
+    assert endpoint.moves_in() is BASE
+
+
+def test_a_target_whose_source_has_gone_need_not_be_seen() -> None:
+    endpoint = Endpoint("target")
+    assert endpoint.moves_in() is TARGET
+    endpoint.role("none")
+    assert endpoint.moves_in() is TIME_WAIT
+    assert endpoint.later(CONVERGENCE) is BASE
+
+
 steps = st.lists(
     st.one_of(
-        st.sampled_from(["seen", "gone"]),
+        st.sampled_from(["seen", "gone", "moves in"]),
         st.sampled_from(["none", "source", "target"]).map(lambda role: ("role", role)),
         st.floats(0, 60).map(lambda seconds: ("later", seconds)),
     ),
@@ -192,9 +219,11 @@ def test_whatever_happened_a_guest_without_migration_comes_to_rest_and_no_source
                 assert endpoint.phase is not TARGET
             case "gone":
                 endpoint.gone()
+            case "moves in":
+                endpoint.moves_in()
 
     endpoint.role("none")
     endpoint.later(HESITATION)
-    endpoint.later(CONVERGENCE)
+    endpoint.later(max(CONVERGENCE, AFTERGLOW))
     assert endpoint.phase is BASE
     assert endpoint.migrations.wake_at() is None

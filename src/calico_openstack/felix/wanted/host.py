@@ -27,8 +27,8 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
     [DeviceRouteProtocol]; `source4`, `source6` [DeviceRouteSourceAddress(IPv6)]; `program_routes` [not
     RouteSyncDisabled]; `rp_filter` is the host's `net.ipv4.conf.default.rp_filter`; `localnet`: guests' packets are
     translated to 127.0.0.0/8 [MetadataAddr]; `forwarding` [IPForwarding]: Felix says that this host forwards;
-    `elevated4`, `elevated6` [IPv4ElevatedRoutePriority, IPv6ElevatedRoutePriority] and `convergence`, seconds
-    [LiveMigrationRouteConvergenceTime] are for guests that have just come here.
+    `elevated4`, `elevated6` [IPv4ElevatedRoutePriority, IPv6ElevatedRoutePriority], and the seconds of `convergence`
+    [LiveMigrationRouteConvergenceTime] and `afterglow` [MovedRouteConvergenceTime], are for guests that have just come.
     """
 
     ipv6: bool = True
@@ -44,6 +44,7 @@ class HostRules(msgspec.Struct, frozen=True, kw_only=True):
     elevated4: int = 512
     elevated6: int = 512
     convergence: float = 30.0
+    afterglow: float = 120.0
 
     def metric(self, version: int, elevated: bool = False) -> int:
         if elevated:

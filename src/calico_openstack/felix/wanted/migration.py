@@ -1,16 +1,16 @@
 """Live migration: what an endpoint's routes should be while its guest moves. Pure; `now` is an argument.
 
-| phase \\ input | role target | role source | role none | guest seen | time is up |
-|---|---|---|---|---|---|
-| BASE | TARGET | - | - | - | - |
-| TARGET | - | BASE | TARGET for a second, then TIME_WAIT | LIVE | TIME_WAIT |
-| LIVE | - | BASE | TIME_WAIT | - | - |
-| TIME_WAIT | LIVE, or TARGET if the guest was never seen | BASE | - | - | BASE |
+| phase \\ input | role target | role source | role none | guest seen | moved in | time is up |
+|---|---|---|---|---|---|---|
+| BASE | TARGET | - | - | - | TIME_WAIT | - |
+| TARGET | - | BASE | TARGET for a second, then TIME_WAIT | LIVE | TIME_WAIT without a role | TIME_WAIT |
+| LIVE | - | BASE | TIME_WAIT | - | - | - |
+| TIME_WAIT | LIVE, or TARGET if the guest was never seen | BASE | - | - | - | BASE |
 
     BASE       routes with the normal metric
     TARGET     the guest is not here yet: no routes; everything else is programmed, so the endpoint is up
     LIVE       the guest is here, and another host still announces it: routes with the elevated metric
-    TIME_WAIT  the migration is over; elevated until everybody has forgotten the other host's routes
+    TIME_WAIT  the migration is over, or there was none; elevated until everybody has forgotten the other host's routes
 
 The table is upstream's (felix/dataplane/linux/live_migration.go) with two differences. A target whose migration goes
 waits a second for its own end, because a cancelled migration goes a moment before its endpoint, and routes of a guest
@@ -102,12 +102,22 @@ def expire(progress: Progress, now: float, convergence: float) -> Progress:
     return Progress(Phase.BASE, progress.role)
 
 
+def move_in(progress: Progress, now: float, convergence: float, afterglow: float) -> Progress:
+    """The endpoint was another host's until now. Without a live migration that host may be dead, and others may
+    remember its routes for so many seconds of `afterglow`; with one, the guest has come, seen or not."""
+    if progress.role != "none" or progress.phase.elevated:
+        return progress
+    arrived = progress.phase is Phase.TARGET
+    return Progress(Phase.TIME_WAIT, "none", now + (convergence if arrived else afterglow), seen=True)
+
+
 class Migrations:
     """The progress of all local endpoints that are not simply at home. `convergence` in seconds
-    [LiveMigrationRouteConvergenceTime]."""
+    [LiveMigrationRouteConvergenceTime], `afterglow` too [MovedRouteConvergenceTime]."""
 
-    def __init__(self, convergence: float = 30.0) -> None:
+    def __init__(self, convergence: float = 30.0, afterglow: float = 120.0) -> None:
         self.convergence = convergence
+        self.afterglow = afterglow
         self._known: set[EndpointKey] = set()
         self._moving: dict[EndpointKey, Progress] = {}
         self._was_source: dict[EndpointKey, float] = {}
@@ -144,6 +154,13 @@ class Migrations:
             else:
                 continue
             if self._put(key, before, after):
+                turned.add(key)
+        for key in changes.came & self._known if self.afterglow else ():
+            before = self._moving.get(key, Progress(Phase.BASE, "none"))
+            # A source whose target has gone stays where it is: its migration was called off.
+            if key not in self._was_source and self._put(
+                key, before, move_in(before, now, self.convergence, self.afterglow)
+            ):
                 turned.add(key)
         return turned
 

@@ -150,7 +150,8 @@ class Changes:
     """One batch, to be applied in the order of the fields. `hosts`: the addresses of the cluster's hosts, by name.
 
     `host_interfaces`: the name of the host endpoint that is in force, by interface, or `*` (`wanted.host_interfaces`);
-    who knows the interfaces adds it to what the calculation says.
+    who knows the interfaces adds it to what the calculation says. `came`: endpoints that were another host's until
+    now; that is news, and no part of what is wanted.
     """
 
     sets: dict[SetId, frozenset[Member]] = field(default_factory=dict)
@@ -170,6 +171,7 @@ class Changes:
     pools_removed: set[str] = field(default_factory=set)
     hosts: dict[str, tuple[Net, ...]] = field(default_factory=dict)
     hosts_removed: set[str] = field(default_factory=set)
+    came: set[EndpointKey] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return any(self._parts())
