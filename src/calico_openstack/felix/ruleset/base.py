@@ -117,7 +117,7 @@ def inet_chains(settings: RulesetSettings, used: Used = frozenset()) -> list[Cha
         Chain("source4", _rules(_source4(settings))),
         Chain("source6", _rules(_source6(settings))),
         Chain("link-local", _rules(_link_local(settings))),
-        Chain("link-source", _rules(floods.link_source())),
+        Chain("link-source", _rules(floods.link_source(limit=settings.limit_floods))),
         Chain("unspecified", _rules(_unspecified())),
         Chain("nat-prerouting", _rules(_nat_prerouting(settings)), Hook("nat", "prerouting", -100)),
         Chain("nat-output", _rules(_floating()), Hook("nat", "output", -100)),
@@ -139,7 +139,7 @@ def arp_chains(settings: RulesetSettings) -> list[Chain]:
     sender = (fields.IN, fields.ARP_SENDER_MAC, fields.ARP_SENDER)
     probe = Equal(fields.ARP_SENDER, bytes(4))
     from_tap: list[tuple[Statement, ...]] = [
-        *floods.arp(),
+        *(floods.arp() if settings.limit_floods else ()),
         (InSet(sender, ARP_OWNED.name), ACCEPT),
         (InSet(sender, ARP_OWNED_WIDE.name), ACCEPT),
         # A probe (RFC 5227) asks without an address of its own.
@@ -353,7 +353,8 @@ def _to_tap(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, 
 def _to_host(settings: RulesetSettings, used: Used) -> Iterator[tuple[Statement, ...]]:
     yield InSet((fields.IN,), TAPS.name, negate=True), DROP
     discovery = (*_ICMPV6, InSet((fields.TYPE6,), HOST_ICMPV6.name))
-    yield from floods.to_host(discovery, dhcp=settings.dhcp, dns=settings.dns)
+    if settings.limit_floods:
+        yield from floods.to_host(discovery, dhcp=settings.dhcp, dns=settings.dns)
     rate = _asked(fields.IN, RATES["egress"], used)
     if not rate:
         yield CtState(ESTABLISHED | RELATED), ACCEPT

@@ -50,8 +50,11 @@ ARP_SETS = (ARP_RATE,)
 _SENDER = (fields.IN, fields.SOURCE6)
 
 
-def link_source() -> Iterator[tuple[Statement, ...]]:
+def link_source(*, limit: bool = True) -> Iterator[tuple[Statement, ...]]:
     """For packets from a guest's MAC and a link-local source, which may go where they go."""
+    if not limit:
+        yield (ACCEPT,)
+        return
     v6 = Equal(fields.NFPROTO, fields.V6)
     yield v6, InSet(_SENDER, LINK_OWN.name), ACCEPT
     yield v6, InSet(_SENDER, LINK_SEEN.name), Remember(_SENDER, LINK_SEEN.name, refresh=True), ACCEPT

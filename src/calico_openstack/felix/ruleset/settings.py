@@ -44,7 +44,7 @@ class RulesetSettings(msgspec.Struct, frozen=True, kw_only=True):
     interface's, for its family; `nat_ports` [NATPortRange]; `nat_interface` [IptablesNATOutgoingInterfaceFilter],
     where a final `+` stands for any rest; `nat_excludes_hosts` [NATOutgoingExclusions]. `floating_source`: a guest
     with a floating IP has it as source outside all pools (upstream: its fixed one); without pools in effect nowhere,
-    because then nobody says what is outside.
+    because then nobody says what is outside. `limit_floods`: bounds for what guests ask of the host (`floods`).
 
     For host endpoints: `mark` [NftablesMarkMask, its lowest bit]: on packets that an early policy has allowed; the next
     higher bit is used, too. `failsafe_in`, `failsafe_out` [FailsafeInboundHostPorts, FailsafeOutboundHostPorts]: what
@@ -69,6 +69,7 @@ class RulesetSettings(msgspec.Struct, frozen=True, kw_only=True):
     nat_interface: str = ""
     nat_excludes_hosts: bool = False
     floating_source: bool = False
+    limit_floods: bool = True
     mark: int = 0x10000
     failsafe_in: tuple[Failsafe, ...] = failsafe.INBOUND
     failsafe_out: tuple[Failsafe, ...] = failsafe.OUTBOUND

@@ -118,3 +118,12 @@ def test_services_that_are_switched_off_have_no_bounds() -> None:
     chain = next(content for table, content in rendered(dhcp=False, dns=False).full().items() if table.family == "inet")
 
     assert len([rule for rule in chain.chains["to-host"].rules if "-rate'" in repr(rule)]) == 1
+
+
+def test_the_bounds_can_be_switched_off() -> None:
+    ruleset = rendered(limit_floods=False).full()
+    ask = walk.arp_packet(1, MAC, host_net("10.0.0.1"), in_interface="tap1")
+    chosen = send(CHOSEN, "ff02::2", 58, icmp=(133, 0))
+
+    for packet in (*(packet for _, packet in BOUND), chosen, ask):
+        assert walk.delivered(ruleset, replace(packet, flood=True)).result == "accept"
