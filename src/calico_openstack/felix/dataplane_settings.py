@@ -55,6 +55,7 @@ def ruleset_settings(settings: FelixSettings) -> RulesetSettings:
         nat_interface=settings.nat_outgoing_interface_filter,
         nat_excludes_hosts=settings.nat_outgoing_excludes_hosts,
         floating_source=settings.floating_ip_outbound_snat,
+        limit_floods=settings.guest_flood_limits,
         mark=settings.nftables_mark_mask & -settings.nftables_mark_mask,
         failsafe_in=settings.failsafe_inbound_host_ports,
         failsafe_out=settings.failsafe_outbound_host_ports,

@@ -14,11 +14,11 @@ LOCAL = frozenset(
     EtcdPassword EtcdDiscoverySrv TyphaAddr TyphaK8sServiceName TyphaK8sNamespace TyphaReadTimeout TyphaWriteTimeout
     TyphaKeyFile TyphaCertFile TyphaCAFile TyphaCN TyphaURISAN DebugBPFCgroupV2 DebugCPUProfilePath DebugPanicAfter
     DebugSimulateDataRace MetadataProxyEnabled FloatingIPOutboundSNAT DebugSocketPath RemoveUpstreamRules
-    MovedRouteConvergenceTime
+    MovedRouteConvergenceTime GuestFloodLimits
     """.split()  # noqa: SIM905 - two hundred quoted names are no easier to read
 )
 """Only from file and environment. EtcdUsername, EtcdPassword, MetadataProxyEnabled, FloatingIPOutboundSNAT,
-DebugSocketPath, RemoveUpstreamRules and MovedRouteConvergenceTime are ours."""
+DebugSocketPath, RemoveUpstreamRules, MovedRouteConvergenceTime and GuestFloodLimits are ours."""
 
 SHARED = frozenset(
     """

@@ -55,6 +55,7 @@ class FelixSettings:
     moved_route_convergence_time: float = 120.0
     remove_external_routes: bool = True
     remove_upstream_rules: bool = True
+    guest_flood_limits: bool = True
     route_sync_disabled: bool = False
     route_refresh_interval: float = 90.0
     interface_refresh_interval: float = 90.0
@@ -159,6 +160,7 @@ TYPED: dict[str, _Typed] = {
     "MovedRouteConvergenceTime": _Typed("moved_route_convergence_time", to.seconds, 0.0),
     "RemoveExternalRoutes": _Typed("remove_external_routes", to.boolean),
     "RemoveUpstreamRules": _Typed("remove_upstream_rules", to.boolean),
+    "GuestFloodLimits": _Typed("guest_flood_limits", to.boolean),
     "RouteSyncDisabled": _Typed("route_sync_disabled", to.boolean),
     "RouteRefreshInterval": _Typed("route_refresh_interval", to.seconds, 0.0),
     "InterfaceRefreshInterval": _Typed("interface_refresh_interval", to.seconds, 0.0),
