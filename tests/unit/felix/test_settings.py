@@ -261,3 +261,8 @@ def test_without_ipv6_in_the_kernel_there_is_none_whatever_settings_say() -> Non
     assert dataplane_settings(settings(), "1").host.ipv6
     assert not dataplane_settings(settings(), "1", has_ipv6=False).host.ipv6
     assert not dataplane_settings(settings(Ipv6Support="false"), "1").host.ipv6
+
+
+def test_the_bounds_for_guests_that_flood_are_on_unless_the_file_says_otherwise() -> None:
+    assert dataplane_settings(settings(), "1").ruleset.limit_floods
+    assert not dataplane_settings(settings(GuestFloodLimits="false"), "1").ruleset.limit_floods
