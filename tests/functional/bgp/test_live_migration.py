@@ -283,3 +283,19 @@ def test_a_guest_that_migrates_to_and_fro_loses_next_to_nothing_and_never_is_sen
         pytest.fail(f"each journey lost more than {MOST_LOST} packet: {losses}")
     for talk in talks:
         talk.close()
+
+
+def test_an_evacuated_guest_is_reached_although_others_still_remember_its_old_host(cloud: Cloud) -> None:
+    cloud.boot("h1")
+    cloud.hosts["h1"].ip("link", "set", "eth0", "down")
+
+    cloud.fabric.client.delete(cloud.endpoint("h1")[0])
+    cloud.fabric.client.put(*cloud.endpoint("h2"))
+    there = cloud.hosts["h2"].namespace
+    cloud.guest.plug(there)
+    cloud.guest.move(there)
+    eventually(lambda: cloud.felix["h2"].metrics() == [{512}, {512}], "elevated routes")
+    eventually(lambda: cloud.ways() == cloud.via("h2"), "the third host sends to the new one", 60)
+
+    remembered = [cloud.client.birdc(f"show route {address}") for address in (f"{V4}/32", f"{V6}/128")]
+    assert [cloud.hosts["h1"].v4 in remembered[0], cloud.hosts["h1"].v6 in remembered[1]] == [True, True]

@@ -42,6 +42,17 @@ def test_half_a_large_batch_is_not_told() -> None:
     assert [len(changes.endpoints) for changes in told if changes] == [MANY]
 
 
+def test_an_endpoint_that_was_another_hosts_is_told_once_with_the_batch() -> None:
+    store = Datastore(Graph("compute-01"))
+    there = endpoint_name(EndpointKey("openstack", "compute-02", "openstack", "vm", "port7"))
+    path = ResourceKey("WorkloadEndpoint", there, "openstack").path
+
+    store.take([Event(path, b"{}", mod_revision=1), Event(path, None, mod_revision=2), endpoint(7), endpoint(8)])
+
+    assert {key.endpoint for key in store.news().came} == {"port7"}
+    assert store.news().came == set()
+
+
 def test_the_collector_of_cycles_rests_while_a_large_batch_is_taken_in() -> None:
     store = Datastore(Graph("compute-01"))
     rested: set[bool] = set()
