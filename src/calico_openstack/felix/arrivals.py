@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.felix.kernel.captures import Captures
 from calico_openstack.felix.taps import Difference, Taps
-from calico_openstack.felix.wanted.migration import Migrations
+from calico_openstack.felix.wanted.migration import Migrations, Progress
 from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
+from calico_openstack.felix.wanted.watch import Watch
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
 from calico_openstack.netlink.rtnl_links import Link
@@ -98,13 +99,21 @@ class Arrivals:
             if now >= until:
                 del self._muted[interface]
 
+    def moving(self) -> dict[EndpointKey, Progress]:
+        """Endpoints whose guest comes, has just come, or goes. A copy, for who shows it."""
+        return self._migrations.moving()
+
+    def listening(self) -> dict[str, Watch]:
+        """What guests are listened to for, by interface. A copy, for who shows it."""
+        return self._captures.watching() if self._captures is not None else {}
+
     def wake_at(self) -> float | None:
         retry = self._captures.failures.wake_at() if self._captures is not None else None
         times = (self._migrations.wake_at(), retry, *self._muted.values())
         return min((at for at in times if at is not None), default=None)
 
     def filenos(self) -> tuple[int, ...]:
-        """Readable when a guest has said something."""
+        """Files that are readable when a guest has said something that should have an effect at once."""
         return (self._captures.fileno(),) if self._captures is not None else ()
 
     def close(self) -> None:

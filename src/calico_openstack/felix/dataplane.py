@@ -116,7 +116,7 @@ class Dataplane:
         self._read_back = ReadBack(
             self._taps, self._firewall, self._routes, (self._route_keeper, self._neighbour_keeper)
         )
-        self._arrivals = Arrivals(
+        self.arrivals = self._arrivals = Arrivals(
             self._wanted, self._taps, self._migrations, self._links.by_name, self._routes.present, kernel.captures
         )
         # What the next step has to do besides its changes.
@@ -152,8 +152,7 @@ class Dataplane:
         self.settings = settings
         self._surroundings.use(settings.ruleset.tap_prefixes)
         self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
-        self._migrations.convergence = settings.host.convergence
-        self._migrations.afterglow = settings.host.afterglow
+        self._migrations.use(settings.host.convergence, settings.host.afterglow)
         self._owe(self._taps.use(settings.host))
         self.resync(firewall=False)
 
@@ -221,10 +220,6 @@ class Dataplane:
             **self._flows.ledgers(),
             "switch-over": self._switchover.failures,
         }
-
-    def guests(self) -> tuple[int, ...]:
-        """Files that are readable when a guest has said something that should have an effect at once."""
-        return self._arrivals.filenos()
 
     def close(self) -> None:
         for part in (self._connection, self.events, self._firewall, self._flows, self._others, self._arrivals):

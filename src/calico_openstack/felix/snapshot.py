@@ -6,9 +6,13 @@ interpreter, and one object may be a step newer than another. A dataplane that h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from calico_openstack.felix.dataplane import Dataplane
 from calico_openstack.felix.rows import words
 from calico_openstack.felix.running import Running
-from calico_openstack.felix.tables import Pending, Snapshot
+from calico_openstack.felix.tables import Move, Pending, Snapshot
+from calico_openstack.felix.wanted.migration import Phase
 from calico_openstack.felix.wanted.state import Wanted
 from calico_openstack.model.endpoint import EndpointKey
 
@@ -33,7 +37,19 @@ def snapshot(running: Running, now: float) -> Snapshot:
         documents=dict(running.store.complaints),
         health=running.health.table(),
         obstacles=dataplane.surroundings.obstacles if dataplane is not None else (),
+        moves=tuple(_moves(dataplane, now)) if dataplane is not None else (),
     )
+
+
+def _moves(dataplane: Dataplane, now: float) -> Iterator[Move]:
+    endpoints = dataplane.wanted.endpoints.copy()
+    for key, progress in dataplane.arrivals.moving().items():
+        interface = endpoints[key].interface if key in endpoints else "-"
+        state = progress.role if progress.phase is Phase.BASE else progress.phase.value
+        yield Move(interface, words(key), state, progress.until - now if progress.until is not None else None)
+    for interface, watch in dataplane.arrivals.listening().items():
+        if watch.disputed:
+            yield Move(interface, words(watch.disputed), "may claim")
 
 
 def _downs(running: Running) -> dict[EndpointKey, str]:

@@ -37,6 +37,18 @@ class Pending(NamedTuple):
         return self.kind, self.what, f"{seconds(self.since)} ago", f"in {seconds(self.next_try)}", self.why
 
 
+class Move(NamedTuple):
+    """A guest that moves, or an address that one may take over. `ends`: seconds from now, None for when it is told."""
+
+    interface: str
+    what: str
+    state: str
+    ends: float | None = None
+
+    def row(self) -> tuple[str, ...]:
+        return self.interface, self.what, self.state, "-" if self.ends is None else f"in {seconds(max(0.0, self.ends))}"
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One instant. `downs`: why an endpoint is not programmed or not up; `sets`: how many members. `obstacles`: other
@@ -56,6 +68,7 @@ class Snapshot:
     obstacles: tuple[Obstacle, ...] = ()
     host_endpoints: Mapping[str, WantedHostEndpoint] = field(default_factory=dict)
     host_interfaces: Mapping[str, str] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
 
 
 def endpoints(now: Snapshot) -> str:
@@ -168,6 +181,11 @@ def others(now: Snapshot) -> str:
     return table(("WHERE", "WHY", "CURE"), ((one.where, one.why, one.cure) for one in now.obstacles))
 
 
+def moves(now: Snapshot) -> str:
+    """Guests that come or go by live migration, and addresses that a guest of this host may take over from another."""
+    return table(("INTERFACE", "WHAT", "STATE", "ENDS"), (move.row() for move in sorted(now.moves)))
+
+
 def health(now: Snapshot) -> str:
     """The parts of this process and the signals of its start."""
     return "".join(f"{visible(line)}\n" for line in now.health.splitlines())
@@ -194,6 +212,7 @@ TABLES: Final[dict[str, Callable[[Snapshot], str]]] = {
     "pending": pending,
     "documents": documents,
     "others": others,
+    "moves": moves,
     "health": health,
     "settings": settings,
 }

@@ -38,7 +38,8 @@ def show(table: str, path: str) -> None:
 
     endpoints: what is up, and why not. policies, sets: what applies here. wanted: all that the kernel should have.
     pending: what failed, since when, when it is tried again. documents: what in etcd cannot be used. others: other
-    software of this host that stops guests. health. settings: values in force and where each comes from.
+    software of this host that stops guests. moves: guests that come or go by live migration. health. settings: values
+    in force and where each comes from.
 
     Exit status: 0 printed, 2 no answer.
     """

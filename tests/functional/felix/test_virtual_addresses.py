@@ -239,7 +239,7 @@ def test_guests_that_claim_in_turns_are_heard_at_a_pace(stages: Callable[[], Sta
 
 
 def speaks(stage: Stage) -> bool:
-    return bool(select.select(stage.dataplane.guests(), [], [], 0)[0])
+    return bool(select.select(stage.dataplane.arrivals.filenos(), [], [], 0)[0])
 
 
 def packet_sockets() -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 from calico_openstack.felix.obstacles import Obstacle
 from calico_openstack.felix.rows import seconds, table, visible, words
 from calico_openstack.felix.settings import FelixSettings, Source, resolve
-from calico_openstack.felix.tables import TABLES, Pending, Snapshot
+from calico_openstack.felix.tables import TABLES, Move, Pending, Snapshot
 from calico_openstack.felix.wanted.state import (
     SetId,
     WantedEndpoint,
@@ -52,6 +52,10 @@ def now() -> Snapshot:
         pending=(
             Pending("route", "ifindex=3", 5.0, 2.0, "No space left on device"),
             Pending("interface", "tap1", 4000.0, 31.0, "the firewall could not be programmed"),
+        ),
+        moves=(
+            Move("tap1", "vm", "time-wait", 12.0),
+            Move("tap0", "10.0.0.100/32", "may claim"),
         ),
         documents={"/calico/x": "selector: unexpected end"},
         health="dataplane live ready\nsignal store-in-sync 3.0s ago\n",
@@ -191,3 +195,7 @@ def test_host_endpoints_are_shown_with_the_interfaces_where_they_are_in_force(no
 
     assert "* in force HostEndpoint all - 1" in lines
     assert any(line.startswith("- idle HostEndpoint lost 192.0.2.9/32 0 no interface has") for line in lines)
+
+
+def test_moves_tell_who_comes_and_until_when(now: Snapshot) -> None:
+    assert rows("moves", now)[1:] == ["tap0 10.0.0.100/32 may claim -", "tap1 vm time-wait in 12.0s"]

@@ -57,8 +57,8 @@ class Captures:
         return self._epoll.fileno()
 
     def watching(self) -> dict[str, Watch]:
-        """What is listened for now, by interface."""
-        return {name: capture.watch for name, capture in self._captures.items()}
+        """What is listened for now, by interface. May be asked by other threads."""
+        return {name: capture.watch for name, capture in self._captures.copy().items()}
 
     def listen(self, interface: str, ifindex: int, watch: Watch | None, now: float) -> None:
         """Listen for exactly this on the tap, or for nothing."""

@@ -123,6 +123,10 @@ class Migrations:
         self._was_source: dict[EndpointKey, float] = {}
         self._departed: frozenset[EndpointKey] = frozenset()
 
+    def use(self, convergence: float, afterglow: float) -> None:
+        """Other settings, for phases that begin from now on."""
+        self.convergence, self.afterglow = convergence, afterglow
+
     def has_departed(self, key: EndpointKey) -> bool:
         """Whether the endpoint went with the last update because its guest lives on elsewhere, under its addresses."""
         return key in self._departed
@@ -130,6 +134,10 @@ class Migrations:
     def phase(self, key: EndpointKey) -> Phase:
         progress = self._moving.get(key)
         return progress.phase if progress is not None else Phase.BASE
+
+    def moving(self) -> dict[EndpointKey, Progress]:
+        """A copy of the progress of those that are not simply at home, in one step of the interpreter."""
+        return self._moving.copy()
 
     def update(
         self, changes: Changes, now: float, elevated: Callable[[WantedEndpoint], bool] = lambda endpoint: False
