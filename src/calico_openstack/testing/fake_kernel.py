@@ -2,8 +2,8 @@
 
 A transaction of nf_tables is one operation, all or nothing; routes, neighbours, sysctls, traffic control and ended
 flows are one operation each, as in the real one. After each, `after` is called, and at number `kill_at` the caller is
-killed (`Killed`, which nothing may catch). `refuses` makes nf_tables refuse single operations. Events echo what was
-done, as the real one's sockets do.
+killed (`Killed`, which nothing may catch). `refuses` makes nf_tables refuse single operations, `fails` gives the
+error of a request or a dump of rtnetlink (0: none). Events echo what was done, as the real one's sockets do.
 
 Requests arrive as the bytes that would go to the real one and are read with the readers of `netlink`; of nf_tables,
 values. What the kernel checks beyond that (is this MAC well-formed, is this expression allowed) is not checked: that is
@@ -30,6 +30,7 @@ from calico_openstack.model.net import Net
 from calico_openstack.netlink.rtnl_links import Link, LinkEvent
 from calico_openstack.netlink.rtnl_routes import Route
 from calico_openstack.netlink.socket import NetlinkError, NetlinkSocket
+from calico_openstack.netlink.wire import Request
 from calico_openstack.testing.fake_conntrack import FakeConntrack, FlowTable
 from calico_openstack.testing.fake_rtnetlink import FakeRouteSocket
 
@@ -56,6 +57,7 @@ class FakeKernel:
     kill_at: int | None = None
     after: Callable[[], None] = lambda: None
     refuses: Callable[[Operation], bool] = lambda operation: False
+    fails: Callable[[Request], int] = lambda request: 0
     happened: Happened = field(default_factory=Happened)
     _next_index: int = 10
 

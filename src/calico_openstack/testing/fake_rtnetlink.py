@@ -41,6 +41,7 @@ class FakeRouteSocket:
         pass
 
     def request(self, request: Request) -> list[Message]:
+        self._fail(request)
         self._do(request)
         self._kernel.did()
         return []
@@ -55,6 +56,7 @@ class FakeRouteSocket:
         return failures
 
     def dump(self, request: Request) -> list[Message]:
+        self._fail(request)
         kernel = self._kernel
         match request.kind:
             case rtnl.GETLINK:
@@ -85,6 +87,10 @@ class FakeRouteSocket:
             case rtnl.GETADDR:
                 return []
         raise AssertionError(f"nobody has taught this kernel to list {request.kind}")
+
+    def _fail(self, request: Request) -> None:
+        if code := self._kernel.fails(request):
+            raise NetlinkError(code)
 
     def _do(self, request: Request) -> None:
         message = Message(request.kind, 0, 0, request.body)
