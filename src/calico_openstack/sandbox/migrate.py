@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import msgspec
 
 from calico_openstack.sandbox.api import Json, Neutron
-from calico_openstack.sandbox.guests import Booted, Cancelled, Guests, Waiting, never, run
+from calico_openstack.sandbox.guests import Booted, Cancelled, Guests, Waiting, never, run, usable_addresses
 from calico_openstack.sandbox.namespaces import inside
 from calico_openstack.sandbox.state import SandboxError
 
@@ -73,6 +73,12 @@ class Migration:
             wait.until(
                 lambda: self._neutron.show("ports", guest.port_id, "status")["status"] == "ACTIVE",
                 f"the port of {guest.name} is ACTIVE for its migration",
+            )
+            # Memory takes longer to copy than the router's own address to be checked for duplicates.
+            target = self.guests.layout.namespace(self.target)
+            wait.until(
+                lambda: any(address.startswith("fe80:") for address in usable_addresses(target, guest.tap)),
+                f"{guest.tap} on {self.target} has its link-local address",
             )
             result.active = time.monotonic() - began
             self.before_cut_over()
