@@ -14,7 +14,7 @@ define twice
 endef
 
 .DEFAULT_GOAL := list
-.PHONY: list setup check tidy lint types contracts unit laws functional cloud chaos bench lock
+.PHONY: list setup check tidy lint types contracts unit laws functional cloud chaos scale bench lock
 
 list: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -51,8 +51,11 @@ cloud: ## the whole chain in the sandbox, real packets (root)
 chaos: ## Felix killed after every operation on the kernel: real process, etcd, kernel, packets (root)
 	$(call twice,chaos)
 
-bench: ## ratios, side by side in one run
-	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+scale: ## the benchmarks in small, and that work is proportional to the change: counts, never times (root)
+	$(call twice,scale)
+
+bench: ## ratios, side by side in one run; K=name for one of them, ARGS=--small to see that they work
+	@for b in $(if $(K),benchmarks/$(K).py,benchmarks/*.py); do echo "== $$b"; $(BIN)/python $$b $(ARGS) || exit 1; done
 
 lock: ## write requirements/lock.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra sandbox --group dev --universal --python-version 3.11 \

@@ -87,7 +87,7 @@ def etcd_alone(local: int) -> Generator[float, None, None]:
     try:
         host.write(local_cloud(local))
         seen: SimpleQueue[str] = SimpleQueue()
-        Thread(target=lambda: [seen.put(e.key) for batch in mirror for e in batch.events], daemon=True).start()
+        Thread(target=_follow, args=(mirror, seen), daemon=True).start()
         for _ in range(len(local_cloud(local))):
             seen.get()
         yield 0.0
@@ -101,6 +101,12 @@ def etcd_alone(local: int) -> Generator[float, None, None]:
     finally:
         mirror.close()
         host.close()
+
+
+def _follow(mirror: BlockingMirror, seen: SimpleQueue[str]) -> None:
+    for batch in mirror:
+        for event in batch.events:
+            seen.put(event.key)
 
 
 def _element(number: int) -> str:
@@ -125,12 +131,12 @@ def _ip(*lines: str) -> None:
 
 def main() -> None:
     small = report.small(__doc__)
-    few, many, rounds = (5, 20, 6) if small else (100, 500, 100)
+    few, many, rounds = (5, 20, 3) if small else (100, 500, 100)
     with sides(hand=(by_hand, many), etcd=(etcd_alone, many), few=(with_felix, few), many=(with_felix, many)) as found:
         times: dict[str, list[Any]] = {name: [] for name in found}
         for turn in range(rounds + 3):
-            for name, side in found.items():
-                answer = side.round()
+            for name, one in found.items():
+                answer = one.round()
                 if turn >= 3:
                     times[name].append(answer)
     names = {"few": f"us, {few} endpoints", "many": f"us, {many} endpoints"}

@@ -102,12 +102,12 @@ def _nft(text: str) -> None:
 
 def main() -> None:
     small = report.small(__doc__)
-    few, many, rounds = (20, 500, 6) if small else (20, 20_000, 60)
+    few, many, rounds = (20, 500, 3) if small else (20, 20_000, 60)
     times: dict[str, list[Any]] = {}
     with sides(hand=(by_hand, many), few=(with_felix, few), many=(with_felix, many)) as found:
         for turn in range(rounds + 3):
-            for name, side in found.items():
-                answer = side.round()
+            for name, one in found.items():
+                answer = one.round()
                 if turn >= 3:
                     times.setdefault(name, []).append(answer)
     names = {"few": f"us, group of {few}", "many": f"us, group of {many}"}

@@ -163,7 +163,7 @@ def _rate(load: Load, finished: Callable[[], bool]) -> float:
 
 
 def main() -> None:
-    swaps, rest = (10, 0.5) if report.small(__doc__) else (500, 5.0)
+    swaps, rest = (50, 0.5) if report.small(__doc__) else (500, 5.0)
     load, calm, rate = run(swaps, rest)
     print(f"{swaps} swaps, {load.sent} datagrams: {load.lost} lost, {load.leaked} leaked")
     print(f"  datagrams per second without swaps (baseline)  {calm:8.0f}  x1.00")

@@ -38,16 +38,8 @@ class FlowJudge:
         self._suspects = suspects
         self._settings = settings
         self._host = host_addresses
-        self._nats_of_now = {nat for endpoint in wanted.endpoints.values() for nat in endpoint.nats}
-        self._nats = suspects.nats - self._nats_of_now
-        self._holders: dict[Net, list[WantedEndpoint]] = {}
-        self._wide: list[tuple[Net, WantedEndpoint]] = []
-        for endpoint in wanted.endpoints.values():
-            for net in endpoint.addresses:
-                if net.is_host:
-                    self._holders.setdefault(net, []).append(endpoint)
-                else:
-                    self._wide.append((net, endpoint))
+        self._holders = wanted.holders
+        self._nats = {nat for nat in suspects.nats if nat not in self._holders.nats}
         self._endpoint_sets: dict[EndpointKey, frozenset[SetId]] = {}
         self._wide_members: dict[SetId, frozenset[Member]] = {}
 
@@ -72,7 +64,7 @@ class FlowJudge:
     def _speaks_as_floating(self, flow: Tracked) -> bool:
         """Whether the sender has its floating IP as source; who reaches itself by its own always has."""
         to_itself = flow.original.source == flow.reply.source
-        return not to_itself and Nat(flow.original.source, flow.reply.destination) in self._nats_of_now
+        return not to_itself and Nat(flow.original.source, flow.reply.destination) in self._holders.nats
 
     def _concerns(self, local: Iterable[WantedEndpoint], source: Net, destination: Net) -> bool:
         for endpoint in local:
@@ -134,7 +126,7 @@ class FlowJudge:
         return service is not None and (packet.destination, port) == (service.address, service.port)
 
     def _local(self, address: Net) -> list[WantedEndpoint]:
-        return self._holders.get(address, []) + [endpoint for net, endpoint in self._wide if net.contains(address)]
+        return self._holders.of(address)
 
     def _relevant(self, endpoints: Iterable[WantedEndpoint], packet: Flow) -> Wanted:
         """The state with, of each set, only those members that this packet could meet: sets are large, and scanned."""

@@ -9,7 +9,8 @@ something unknown, is harmless.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, NewType
 
@@ -188,6 +189,41 @@ class Changes:
         yield from (self.pools, self.pools_removed, self.hosts, self.hosts_removed)
 
 
+class Holders:
+    """Which endpoints list an address, and which floating IPs there are; kept as endpoints come and go."""
+
+    def __init__(self, endpoints: Iterable[WantedEndpoint]) -> None:
+        self.nats: Counter[Nat] = Counter()
+        self._single: dict[Net, dict[EndpointKey, WantedEndpoint]] = {}
+        self._wide: dict[tuple[Net, EndpointKey], WantedEndpoint] = {}
+        for endpoint in endpoints:
+            self.put(endpoint)
+
+    def of(self, address: Net) -> list[WantedEndpoint]:
+        wide = (endpoint for (net, _), endpoint in self._wide.items() if net.contains(address))
+        return [*self._single.get(address, {}).values(), *wide]
+
+    def put(self, endpoint: WantedEndpoint) -> None:
+        self.nats.update(endpoint.nats)
+        for net in endpoint.addresses:
+            if net.is_host:
+                self._single.setdefault(net, {})[endpoint.key] = endpoint
+            else:
+                self._wide[net, endpoint.key] = endpoint
+
+    def remove(self, endpoint: WantedEndpoint) -> None:
+        for nat in endpoint.nats:
+            self.nats[nat] -= 1
+            if not self.nats[nat]:
+                del self.nats[nat]
+        for net in endpoint.addresses:
+            self._wide.pop((net, endpoint.key), None)
+            holders = self._single.get(net, {})
+            holders.pop(endpoint.key, None)
+            if not holders:
+                self._single.pop(net, None)
+
+
 @dataclass(slots=True)
 class Wanted:
     """Everything that this host should have. At most one endpoint is active per interface name."""
@@ -200,6 +236,14 @@ class Wanted:
     host_interfaces: dict[str, str] = field(default_factory=dict)
     pools: dict[str, WantedPool] = field(default_factory=dict)
     hosts: dict[str, tuple[Net, ...]] = field(default_factory=dict)
+    _holders: Holders | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def holders(self) -> Holders:
+        """Of these endpoints; made when it is first asked for, and kept up by `apply`."""
+        if self._holders is None:
+            self._holders = Holders(self.endpoints.values())
+        return self._holders
 
     def apply(self, changes: Changes) -> None:
         for set_id, members in changes.sets.items():
@@ -210,6 +254,12 @@ class Wanted:
             current |= change.added
         self.policies.update(changes.policies)
         self.profiles.update(changes.profiles)
+        if self._holders is not None:
+            for key in {*changes.endpoints, *changes.endpoints_removed}:
+                if key in self.endpoints:
+                    self._holders.remove(self.endpoints[key])
+            for key in changes.endpoints.keys() - changes.endpoints_removed:
+                self._holders.put(changes.endpoints[key])
         self.endpoints.update(changes.endpoints)
         self.host_endpoints.update(changes.host_endpoints)
         for host_endpoint in changes.host_endpoints_removed:
