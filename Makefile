@@ -54,7 +54,7 @@ chaos: ## Felix killed after every operation on the kernel: real process, etcd, 
 scale: ## the benchmarks in small, and that work is proportional to the change: counts, never times (root)
 	$(call twice,scale)
 
-bench: ## ratios, side by side in one run; K=name for one of them, ARGS=--small to see that they work
+bench: ## ratios, side by side in one run; K=name for one of them, with its ARGS (--small)
 	@for b in $(if $(K),benchmarks/$(K).py,benchmarks/*.py); do echo "== $$b"; $(BIN)/python $$b $(ARGS) || exit 1; done
 
 lock: ## write requirements/lock.txt anew from pyproject.toml
