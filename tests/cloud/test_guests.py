@@ -13,6 +13,7 @@ from calico_openstack.sandbox.guests import Booted
 from calico_openstack.sandbox.layout import FELIX_HEALTH_PORT, fabric_v4, fabric_v6, management_address
 from calico_openstack.sandbox.probes import Probe, Prober
 from calico_openstack.sandbox.waiting import eventually
+from calico_openstack.testing.listings import steady
 
 pytestmark = pytest.mark.root
 
@@ -49,7 +50,7 @@ def traces(sandbox: Sandbox, host: str) -> dict[str, str]:
                 if "tap" in line
             )
         ),
-        "nft": sandbox.run(host, "nft", "-s", "list", "ruleset"),
+        "nft": steady(sandbox.run(host, "nft", "-s", "list", "ruleset")),
         "dnsmasq": json.dumps(files, sort_keys=True),
     }
 

@@ -16,6 +16,7 @@ from calico_openstack.sandbox.pinger import Pinger
 from calico_openstack.sandbox.probes import Probe, Prober
 from calico_openstack.sandbox.steps import HttpAnswers
 from calico_openstack.sandbox.waiting import eventually
+from calico_openstack.testing.listings import steady
 
 pytestmark = pytest.mark.root
 PER_SECOND = 200
@@ -65,7 +66,7 @@ def test_felix_killed_and_started_again_loses_no_packet_and_touches_nothing(
     sandbox: Sandbox, prober: Prober, tmp_path: Path, host: str
 ) -> None:
     eventually(lambda: felix_ready(sandbox, host), what=f"Felix on {host} is ready")
-    table_handle = sandbox.run(host, "nft", "-a", "list", "table", "inet", "calico")
+    table_handle = steady(sandbox.run(host, "nft", "-a", "list", "table", "inet", "calico"))
     with kernel_events(sandbox, host, tmp_path) as log, pings_between_hosts(sandbox) as pingers:
         before = [pinger.received for pinger in pingers]
         sandbox.stop(f"{host}/felix", signal.SIGKILL)
@@ -86,7 +87,7 @@ def test_felix_killed_and_started_again_loses_no_packet_and_touches_nothing(
         resyncs = re.findall(r"felix\.resync .*operations=(\d+)", sandbox.layout.log(f"{host}/felix").read_text())
         assert resyncs[-1] == "0"
         # The very same objects, not equal ones: handles are part of the listing.
-        assert sandbox.run(host, "nft", "-a", "list", "table", "inet", "calico") == table_handle
+        assert steady(sandbox.run(host, "nft", "-a", "list", "table", "inet", "calico")) == table_handle
 
         # And the monitor does see what is done: a new rule must appear in it.
         group = sandbox.cloud.guests.neutron_group("web")

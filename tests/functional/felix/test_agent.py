@@ -11,6 +11,7 @@ import pytest
 
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.testing.compute_host import HOST, Host, eventually, ip
+from calico_openstack.testing.listings import steady
 
 pytestmark = pytest.mark.root
 
@@ -86,7 +87,7 @@ def routes(version: int = 4) -> set[str]:
 
 
 def nft_ruleset() -> str:
-    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    return steady(subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout)
 
 
 def field(host: Host, name: str) -> int:

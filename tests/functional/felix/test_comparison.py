@@ -12,6 +12,7 @@ from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedP
 from calico_openstack.model.endpoint import EndpointKey, QosControls
 from calico_openstack.model.net import parse_net
 from calico_openstack.testing.compute_host import eventually, ip
+from calico_openstack.testing.listings import steady
 
 pytestmark = pytest.mark.root
 
@@ -48,7 +49,7 @@ def tc(*arguments: str) -> str:
 def kernel() -> str:
     """Everything that a step may change, but for counters."""
     parts = [
-        nft("-s", "list", "ruleset"),
+        steady(nft("-s", "list", "ruleset")),
         ip("route", "show", "table", "all"),
         ip("-6", "route", "show", "table", "all"),
     ]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from calico_openstack.testing.compute_host import HOST, Host, eventually
+from calico_openstack.testing.listings import steady
 
 pytestmark = pytest.mark.root
 
@@ -44,7 +45,7 @@ def endpoint(**more: Any) -> dict[str, Any]:
 
 
 def listed(*flags: str) -> str:
-    return subprocess.run(["nft", *flags, "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    return steady(subprocess.run(["nft", *flags, "list", "ruleset"], capture_output=True, text=True, check=True).stdout)
 
 
 def shows(*words: str) -> None:
@@ -82,7 +83,7 @@ def test_limits_come_stay_over_a_restart_and_go(running: Host) -> None:
     assert listed("-a") == before
 
     running.put(WEP, endpoint())
-    shows_no("limit rate", "ct count", "dscp", "vmap @egress-rate", "marking")
+    shows_no("limit rate over 5000", "limit rate over 3000", "ct count", "dscp", "vmap @egress-rate", "marking")
 
 
 def test_a_pool_and_its_settings_are_followed_without_a_restart(running: Host) -> None:

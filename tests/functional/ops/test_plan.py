@@ -9,6 +9,7 @@ import pytest
 
 from calico_openstack.model.keys import RESOURCES
 from calico_openstack.testing.compute_host import HOST, Host, eventually, ip
+from calico_openstack.testing.listings import steady
 from calico_openstack.testing.written import WEB, allow, document, group, port
 
 pytestmark = pytest.mark.root
@@ -53,7 +54,7 @@ def test_damage_and_news_are_planned_and_nothing_is_touched(felix: Host, plan: P
     felix.put(path, content.decode())
     path, content = document("GlobalNetworkPolicy", "typo", "", {"selector": "has(", "types": ["Ingress"]})
     felix.put(path, content.decode())
-    before = subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    before = steady(subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout)
 
     done = plan()
 
@@ -66,7 +67,7 @@ def test_damage_and_news_are_planned_and_nothing_is_touched(felix: Host, plan: P
     assert text.returncode == 1
     subprocess.run(["nft", "-c", "-f", "-"], input=text.stdout, text=True, check=True)
     assert "80" in text.stdout
-    after = subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    after = steady(subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout)
     assert after == before
     assert "10.65.0.1" not in ip("route", "show", "dev", TAP)
 

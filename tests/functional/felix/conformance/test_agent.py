@@ -14,6 +14,7 @@ import pytest
 
 from calico_openstack.felix.settings import FelixSettings
 from calico_openstack.testing.compute_host import HOST, Guest, Host, eventually, ip
+from calico_openstack.testing.listings import steady
 from calico_openstack.testing.written import WEB, allow, group, port
 
 pytestmark = pytest.mark.root
@@ -133,7 +134,8 @@ def used_seconds(process: int) -> float:
 
 
 def firewall() -> str:
-    return subprocess.run(["nft", "list", "table", "inet", "calico"], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(["nft", "list", "table", "inet", "calico"], capture_output=True, text=True, check=True)
+    return steady(listing.stdout)
 
 
 @pytest.mark.conformance("D1")
