@@ -26,6 +26,8 @@ class Homes:
 
     def note(self, key: EndpointKey, exists: bool) -> None:
         """One event of an endpoint, wherever it is."""
+        if exists and key.host != self._hostname:
+            return
         port = key._replace(host="")
         if key.host == self._hostname:
             if not exists:
@@ -36,13 +38,12 @@ class Homes:
                 if port in self._left:
                     del self._left[port]
                     self._came.add(key)
-        elif not exists:
-            if port in self._here:
-                self._came.add(key._replace(host=self._hostname))
-            else:
-                self._left[port] = None
-                if len(self._left) > REMEMBERED:
-                    self._left.popitem(last=False)
+        elif port in self._here:
+            self._came.add(key._replace(host=self._hostname))
+        else:
+            self._left[port] = None
+            if len(self._left) > REMEMBERED:
+                self._left.popitem(last=False)
 
     def take(self) -> set[EndpointKey]:
         """Those that have come since this was asked last."""
