@@ -48,8 +48,8 @@ def _moves(dataplane: Dataplane, now: float) -> Iterator[Move]:
         state = progress.role if progress.phase is Phase.BASE else progress.phase.value
         yield Move(interface, words(key), state, progress.until - now if progress.until is not None else None)
     for interface, watch in dataplane.arrivals.listening().items():
-        if watch.disputed:
-            yield Move(interface, words(watch.disputed), "may claim")
+        if watch.claimable:
+            yield Move(interface, words(watch.claimable), "may claim")
 
 
 def _downs(running: Running) -> dict[EndpointKey, str]:

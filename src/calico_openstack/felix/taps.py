@@ -13,7 +13,7 @@ another answer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -98,7 +98,7 @@ class Taps:
         difference.watched |= difference.interfaces
         self._settle(difference)
         if self._recalled:
-            self._claims.forget_undisputed()
+            self._claims.forget({net for owner in self.owners.values() for net in owner.allowed_pairs}.__contains__)
             self._recalled = False
         return difference
 
@@ -127,11 +127,12 @@ class Taps:
         programmed = self.programmed.get(interface)
         for net in nets if programmed is not None else ():
             assert programmed is not None
-            before = self._claims.winner(net)
-            if before not in (None, programmed.ifindex) and self._claims.claims(programmed.ifindex, net):
-                self._claims.prefer(net, programmed.ifindex)
+            before, ifindex = self._claims.winner(net), programmed.ifindex
+            if self._claims.claims(ifindex, net) and not self._claims.is_preferred(net, ifindex):
+                self._claims.prefer(net, ifindex)
                 self._award(net, difference)
-                difference.interfaces |= {interface, self._names[before]} if before is not None else {interface}
+                if before is not None and before != ifindex:
+                    difference.interfaces |= {interface, self._names[before]}
         self._settle(difference)
         return difference
 
@@ -144,9 +145,17 @@ class Taps:
         watch = Watch(
             mac=owner.mac,
             arriving=tuple(net for net in owner.addresses if net.is_host) if arriving else None,
-            disputed=tuple(sorted(net for net in self._claims.lost(programmed.ifindex) if net.is_host)),
+            claimable=tuple(sorted(self._claimable(programmed.ifindex, owner))),
         )
         return watch if watch else None
+
+    def _claimable(self, ifindex: int, owner: WantedEndpoint) -> Iterator[Net]:
+        """What the guest could claim with an effect: what another has; and what it has itself, but never claimed, so
+        that a newer interface would get it. A fixed address is claimable only if another wants it too."""
+        for net in self._claims.wanted(ifindex):
+            shared = net in owner.allowed_pairs or self._claims.is_disputed(net)
+            if net.is_host and shared and not self._claims.is_preferred(net, ifindex):
+                yield net
 
     def is_wanted(self, net: Net) -> bool:
         """Whether a local endpoint lists the address, be its interface there or not."""

@@ -17,7 +17,7 @@ OWN4, OWN6, VIP4, VIP6, FOREIGN4, FOREIGN6 = (
 )
 LINK_LOCAL = host_net("fe80::1")
 ARRIVING = Watch(MAC, arriving=(OWN4, OWN6))
-DISPUTED = Watch(MAC, disputed=(VIP4, VIP6))
+SHARED = Watch(MAC, claimable=(VIP4, VIP6))
 BOTH = Watch(MAC, (OWN4, OWN6), (VIP4, VIP6))
 ANYBODY = Watch(None, (OWN4, OWN6), (VIP4, VIP6))
 
@@ -103,7 +103,7 @@ def test_others_frames_and_others_addresses_say_nothing_about_it(packet: bytes) 
     ],
 )
 def test_an_unasked_announcement_claims_an_address(packet: bytes, address: Net) -> None:
-    assert heard(DISPUTED, packet) == Heard(frozenset({address}))
+    assert heard(SHARED, packet) == Heard(frozenset({address}))
     assert heard(ANYBODY, packet).claimed == {address}
 
 
@@ -124,7 +124,7 @@ def test_an_unasked_announcement_claims_an_address(packet: bytes, address: Net) 
     ],
 )
 def test_answers_other_addresses_and_other_senders_claim_nothing(packet: bytes) -> None:
-    assert heard(DISPUTED, packet) == Heard()
+    assert heard(SHARED, packet) == Heard()
 
 
 def test_what_the_host_sends_to_the_guest_does_not_count() -> None:
@@ -156,7 +156,7 @@ packets = st.one_of(
 )  # fmt: skip
 
 
-@given(st.sampled_from((ARRIVING, DISPUTED, BOTH, ANYBODY)), packets, st.integers(0, 78))
+@given(st.sampled_from((ARRIVING, SHARED, BOTH, ANYBODY)), packets, st.integers(0, 78))
 def test_the_kernels_program_and_ours_agree_also_on_cut_frames(watch: Watch, packet: bytes, size: int) -> None:
     heard(watch, packet)
     bpf.run(frame_filter(watch), packet[:size])

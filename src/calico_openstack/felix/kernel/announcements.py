@@ -39,17 +39,17 @@ _ADVERTISEMENT, _PROTOCOL_ICMPV6, _SOLICITED = 136, 58, 0x40
 def frame_filter(watch: Watch) -> Program:
     """What the kernel is to hand over."""
     own4, own6 = _by_family(watch.arriving or ())
-    disputed4, disputed6 = _by_family(watch.disputed)
+    claimable4, claimable6 = _by_family(watch.claimable)
     found = bpf.accept(KEPT)
     if watch.arriving is not None:
         yes = _among(_ARP_SENDER, own4, found)
-        arp = yes + _among_claims(disputed4, found)
+        arp = yes + _among_claims(claimable4, found)
         ipv4 = _among(_SENDER4, own4, found)
         # An advertisement for an own address may come from a link-local one.
-        ipv6 = _among(_SENDER6, own6, found) + _advertised((*own6, *disputed6), found)
+        ipv6 = _among(_SENDER6, own6, found) + _advertised((*own6, *claimable6), found)
         rarp: Program = found
     else:
-        arp, ipv4, ipv6, rarp = _among_claims(disputed4, found), (), _advertised(disputed6, found), ()
+        arp, ipv4, ipv6, rarp = _among_claims(claimable4, found), (), _advertised(claimable6, found), ()
     if watch.mac is not None:
         arp = bpf.sequence(_ARP_MAC, _mac(watch.mac), arp)
     body: Program = ()
@@ -83,7 +83,7 @@ def read_frame(frame: bytes, watch: Watch) -> Heard:
             senders.append(subject)
     own = {net.packed for net in watch.arriving or ()}
     running = watch.arriving is not None and (kind == _RARP or not own.isdisjoint(senders))
-    return Heard(frozenset(net for net in watch.disputed if net.packed == subject), running)
+    return Heard(frozenset(net for net in watch.claimable if net.packed == subject), running)
 
 
 def _is_unsolicited(frame: bytes) -> bool:

@@ -8,7 +8,7 @@ class of routes).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from calico_openstack.model.net import Net
 
@@ -49,9 +49,16 @@ class RouteClaims:
         """The guest there has claimed the address; or, at the start, the kernel has a route that says that it did."""
         self._preferred[net] = ifindex
 
-    def forget_undisputed(self) -> None:
-        """Preferences are for addresses that several want; who comes later has not lost to anybody."""
-        self._preferred = {net: ifindex for net, ifindex in self._preferred.items() if self.is_disputed(net)}
+    def forget(self, is_claimable: Callable[[Net], bool]) -> None:
+        """Preferences at the start are for addresses that several want, or may want: of any other the newest claimant
+        is the right one."""
+        self._preferred = {
+            net: ifindex for net, ifindex in self._preferred.items() if self.is_disputed(net) or is_claimable(net)
+        }
+
+    def is_preferred(self, net: Net, ifindex: int) -> bool:
+        """Whether the address is known to be claimed there."""
+        return self._preferred.get(net) == ifindex
 
     def is_disputed(self, net: Net) -> bool:
         return len(self._claimants.get(net, ())) > 1
@@ -59,9 +66,9 @@ class RouteClaims:
     def claimants(self, net: Net) -> frozenset[int]:
         return frozenset(self._claimants.get(net, ()))
 
-    def lost(self, ifindex: int) -> list[Net]:
-        """The prefixes that this interface wants and another has."""
-        return [net for net in self._claims.get(ifindex, ()) if self.winner(net) != ifindex]
+    def wanted(self, ifindex: int) -> frozenset[Net]:
+        """The prefixes that this interface claims, won or not."""
+        return self._claims.get(ifindex, frozenset())
 
     def winner(self, net: Net) -> int | None:
         claimants = self._claimants.get(net, ())

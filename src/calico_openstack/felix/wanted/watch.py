@@ -9,15 +9,15 @@ from calico_openstack.model.net import Net
 
 class Watch(NamedTuple):
     """`mac`: only frames of this sender count; None for any. `arriving`: the guest is not known to be here yet, and
-    these are its addresses. `disputed`: addresses that another guest of this host has, and this one may claim.
+    these are its addresses. `claimable`: addresses that it may claim, because it shares them with others or could.
     """
 
     mac: str | None
     arriving: tuple[Net, ...] | None = None
-    disputed: tuple[Net, ...] = ()
+    claimable: tuple[Net, ...] = ()
 
     def __bool__(self) -> bool:
-        return self.arriving is not None or bool(self.disputed)
+        return self.arriving is not None or bool(self.claimable)
 
 
 class Heard(NamedTuple):
