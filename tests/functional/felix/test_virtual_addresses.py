@@ -169,6 +169,26 @@ def test_a_claim_outlives_newer_taps_the_backups_end_and_restarts(
 
 
 @pytest.mark.conformance("R3")
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_backup_that_boots_later_does_not_take_what_the_master_has_claimed(
+    stages: Callable[[], Stage], guests: dict[str, Guest], restart: bool
+) -> None:
+    stage = stages()
+    stage.step(wanted(endpoint("a", *VIPS)))
+    claim(guests["a"])
+    eventually(lambda: stage.step() and packet_sockets() == set(), "both claims are known")
+
+    if restart:
+        stage = stages()
+        stage.step(wanted(endpoint("a", *VIPS)))
+    stage.step(wanted(endpoint("b", *VIPS)))
+    assert holders() == only("a")
+
+    claim(guests["b"])
+    eventually(lambda: stage.step() and holders() == only("b"), "its own claim counts")
+
+
+@pytest.mark.conformance("R3")
 def test_other_settings_do_not_take_a_claimed_address_away(
     stages: Callable[[], Stage], guests: dict[str, Guest]
 ) -> None:
@@ -209,7 +229,7 @@ def test_nobody_is_listened_to_without_need(stages: Callable[[], Stage], guests:
     """The one that has the address repeats its claim every few seconds; that must not wake anybody."""
     stage = stages()
     stage.step(wanted(endpoint("a", *VIPS), endpoint("b", *VIPS), endpoint("c")))
-    assert packet_sockets() == {"tapa"}
+    assert packet_sockets() == {"tapa", "tapb"}
 
     claim(guests["a"])
     eventually(lambda: stage.step() and holders() == only("a"), "a has it")
