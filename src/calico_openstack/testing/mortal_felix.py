@@ -70,7 +70,7 @@ class MortalFelix:
     def _rest(self) -> None:
         """Step until a stranger's grace is over and nothing happens any more."""
         quiet = 0.0
-        while quiet <= GRACE:
+        while quiet <= GRACE + PAUSE:
             report = self._dataplane.step(self._store.news(), self._now)
             quiet = 0.0 if any(report.operations.values()) else quiet + PAUSE
             self._now += PAUSE
