@@ -142,12 +142,14 @@ def attribute_list(data: bytes, offset: int = 0) -> list[tuple[int, bytes]]:
     """Attributes in order, for lists that repeat one kind (NFTA_LIST_ELEM, RTA_MULTIPATH, ...)."""
     found: list[tuple[int, bytes]] = []
     end = len(data)
+    # A dump of a few thousand objects comes by here a hundred thousand times: no call inside.
+    unpack, append = ATTRIBUTE.unpack_from, found.append
     while offset + 4 <= end:
-        length, kind = ATTRIBUTE.unpack_from(data, offset)
+        length, kind = unpack(data, offset)
         if length < 4 or offset + length > end:
             raise Malformed(f"netlink attribute of {length} bytes at offset {offset} of {end}")
-        found.append((kind & TYPE_MASK, data[offset + 4 : offset + length]))
-        offset += pad(length)
+        append((kind & TYPE_MASK, data[offset + 4 : offset + length]))
+        offset += length + 3 & ~3
     return found
 
 
