@@ -27,6 +27,15 @@ def test_nft_reads_and_lists_limits_pools_and_translation(nft: Callable[..., str
     assert "limit rate over 2000/second burst 50 packets drop" in nft("list", "ruleset")
 
 
+def test_nft_reads_and_lists_host_endpoints_and_the_change_of_one(nft: Callable[..., str]) -> None:
+    nft("-f", str(GOLDEN / "host-endpoints.nft"))
+    nft("-c", "-f", str(GOLDEN / "host-endpoints-change.nft"))
+    nft("-f", str(GOLDEN / "host-endpoints-change.nft"))
+
+    assert '"eth1" : jump' in nft("list", "map", "inet", "calico", "host-ingress")
+    assert "notrack" in nft("list", "chain", "inet", "calico", "raw-prerouting")
+
+
 def test_nft_refuses_a_ruleset_that_jumps_nowhere(nft: Callable[..., str]) -> None:
     text = (GOLDEN / "two-guests.nft").read_text().replace("goto link-local", "goto nowhere")
 

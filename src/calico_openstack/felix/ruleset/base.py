@@ -78,7 +78,7 @@ OUTBOUND = {v: SetSpec(f"outbound{v}", (fields.ADDRESS[v],), value=fields.ADDRES
 
 OPTIONAL_SETS = (
     *RATES.values(), *CONNECTIONS.values(), MARKS,
-    *POOLS.values(), *TRANSLATED.values(), *HOSTS.values(), *OUTBOUND.values(), *host_chains.MAPS,
+    *POOLS.values(), *TRANSLATED.values(), *HOSTS.values(), *OUTBOUND.values(), *host_chains.SETS,
 )  # fmt: skip
 Used = frozenset[str]
 """Names of those optional sets that have elements."""

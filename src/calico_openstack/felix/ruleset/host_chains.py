@@ -9,16 +9,18 @@
 
 Each stage is there while some endpoint has a say in it, so a host without host endpoints pays nothing. Interfaces
 without an endpoint, guests' interfaces and the loopback are none of these rules' business. Neighbour discovery, router
-advertisements and multicast listeners' reports of IPv6 pass as failsafe ports do: without them there is no IPv6.
+advertisements and multicast listeners' reports of IPv6 pass as failsafe ports do: without them there is no IPv6. Both
+are sets, so that a packet costs the same for one failsafe port and for many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from calico_openstack.felix.ruleset import fields
-from calico_openstack.felix.ruleset.fields import Field, byte, last_address, port
-from calico_openstack.felix.ruleset.objects import Chain, Hook, Rule, SetSpec
+from calico_openstack.felix.ruleset.fields import Field, byte, joined, last_address, port
+from calico_openstack.felix.ruleset.objects import Chain, Hook, Key, Rule, SetSpec
+from calico_openstack.felix.ruleset.ranges import disjoint
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.ruleset.statements import (
     ACCEPT,
@@ -26,11 +28,11 @@ from calico_openstack.felix.ruleset.statements import (
     ESTABLISHED,
     INVALID,
     RELATED,
-    Between,
     ByMap,
     CtState,
     Equal,
     HasMark,
+    InSet,
     NoTrack,
     Reject,
     SetMark,
@@ -38,7 +40,6 @@ from calico_openstack.felix.ruleset.statements import (
     Translated,
     jump,
 )
-from calico_openstack.model.failsafe import Failsafe
 
 UNTRACKED = {d: SetSpec(f"host-untracked-{d}", (fields.IFNAME,), value=fields.VERDICT) for d in ("ingress", "egress")}
 PRE_DNAT = SetSpec("host-pre-dnat", (fields.IFNAME,), value=fields.VERDICT)
@@ -46,13 +47,40 @@ FORWARD = {d: spec._replace(name=f"host-forward-{d}") for d, spec in UNTRACKED.i
 NORMAL = {d: spec._replace(name=f"host-{d}") for d, spec in UNTRACKED.items()}
 TRANSLATED = PRE_DNAT._replace(name="host-translated")
 
-MAPS = (*UNTRACKED.values(), PRE_DNAT, *FORWARD.values(), *NORMAL.values(), TRANSLATED)
+DISCOVERY = SetSpec("host-discovery", (fields.ICMPV6_TYPE,))
+FAILSAFE = {d: SetSpec(f"failsafe-{d}", (fields.PROTOCOL, fields.PORT)) for d in ("ingress", "egress")}
+FAILSAFE_OF = {
+    (d, v): SetSpec(f"failsafe-{d}{v}", (fields.PROTOCOL, fields.PORT, fields.ADDRESS[v]), interval=True)
+    for d in FAILSAFE
+    for v in (4, 6)
+}
+"""Failsafe ports that are open to some networks only."""
 
-DISCOVERY = ((130, 132), (133, 136), (143, 143))
-"""Types of ICMPv6: multicast listeners (RFC 2710, 3810); routers and neighbours (RFC 4861)."""
+SETS = (
+    *UNTRACKED.values(), PRE_DNAT, *FORWARD.values(), *NORMAL.values(), TRANSLATED,
+    DISCOVERY, *FAILSAFE.values(), *FAILSAFE_OF.values(),
+)  # fmt: skip
+
+# Multicast listeners (RFC 2710, 3810); routers and neighbours (RFC 4861).
+_DISCOVERY_TYPES = (130, 131, 132, 133, 134, 135, 136, 143)
 
 Used = frozenset[str]
 _Statements = tuple[Statement, ...]
+
+
+def passing(settings: RulesetSettings) -> Iterator[tuple[SetSpec, Key]]:
+    """Elements that are there while there are host endpoints: what passes whatever policies say."""
+    for kind in _DISCOVERY_TYPES:
+        yield DISCOVERY, byte(kind)
+    for direction, failsafes in (("ingress", settings.failsafe_in), ("egress", settings.failsafe_out)):
+        for failsafe in failsafes:
+            if failsafe.net is None:
+                yield FAILSAFE[direction], joined(byte(failsafe.protocol), port(failsafe.port))
+        for protocol, number in sorted({failsafe[:2] for failsafe in failsafes}):
+            nets = (one.net for one in failsafes if one.net is not None and one[:2] == (protocol, number))
+            for net in disjoint(nets):
+                ends = (joined(byte(protocol), port(number), end) for end in (net.packed, last_address(net)))
+                yield FAILSAFE_OF[direction, net.version], (next(ends), next(ends))
 
 
 def of_raw_prerouting(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
@@ -60,7 +88,7 @@ def of_raw_prerouting(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
     if _marks(used):
         yield Rule((SetMark(settings.mark, clear=True),))
     if UNTRACKED["ingress"].name in used:
-        yield from _passing("ingress", settings, replies=True)
+        yield from _passing("ingress", used, replies=True)
         yield Rule((ByMap((fields.IN,), UNTRACKED["ingress"].name),))
         yield Rule((NoTrack(), SetMark(settings.mark), ACCEPT))
 
@@ -69,7 +97,7 @@ def of_input(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
     """After those for guests' interfaces, which end there."""
     if NORMAL["ingress"].name in used:
         yield from _settled(settings, used)
-        yield from _passing("ingress", settings)
+        yield from _passing("ingress", used)
         yield Rule((ByMap((fields.IN,), NORMAL["ingress"].name),))
         yield from _no_invalid(settings)
 
@@ -91,14 +119,14 @@ def chains(settings: RulesetSettings, used: Used) -> Iterator[Chain]:
         rules = [Rule((SetMark(settings.mark, clear=True),))]
         if UNTRACKED["egress"].name in used:
             rules += to_taps
-            rules += _passing("egress", settings, replies=True)
+            rules += _passing("egress", used, replies=True)
             rules.append(Rule((ByMap((fields.OUT,), UNTRACKED["egress"].name),)))
             rules.append(Rule((NoTrack(), SetMark(settings.mark), ACCEPT)))
         yield Chain("raw-output", tuple(rules), Hook("filter", "output", -300))
     if PRE_DNAT.name in used:
         rules = [Rule((Equal(fields.IN, prefix.encode()), ACCEPT)) for prefix in settings.tap_prefixes]
         rules += _settled(settings, used)
-        rules += _passing("ingress", settings)
+        rules += _passing("ingress", used)
         rules.append(Rule((ByMap((fields.IN,), PRE_DNAT.name),)))
         rules.append(Rule((SetMark(settings.mark), ACCEPT)))
         yield Chain("mangle-prerouting", tuple(rules), Hook("filter", "prerouting", -150))
@@ -110,11 +138,11 @@ def chains(settings: RulesetSettings, used: Used) -> Iterator[Chain]:
         rules = [Rule((SetMark(later, clear=True),)), *to_taps, *_settled(settings, used)]
         # Another way than the one that is known here may be found for its new destination.
         rules.append(Rule((Translated(), SetMark(later), ACCEPT)))
-        rules += _passing("egress", settings)
+        rules += _passing("egress", used)
         rules.append(Rule((ByMap((fields.OUT,), NORMAL["egress"].name),)))
         rules += _no_invalid(settings)
         yield Chain("output", tuple(rules), Hook("filter", "output", 0))
-        rules = [Rule((HasMark(later, negate=True), ACCEPT)), *to_taps, *_passing("egress", settings)]
+        rules = [Rule((HasMark(later, negate=True), ACCEPT)), *to_taps, *_passing("egress", used)]
         rules.append(Rule((ByMap((fields.OUT,), TRANSLATED.name),)))
         yield Chain("mangle-postrouting", tuple(rules), Hook("filter", "postrouting", -150))
 
@@ -135,27 +163,23 @@ def _no_invalid(settings: RulesetSettings) -> Iterator[Rule]:
         yield Rule((CtState(INVALID), Reject() if settings.deny == "reject" else DROP))
 
 
-def _passing(direction: str, settings: RulesetSettings, *, replies: bool = False) -> Iterator[Rule]:
+def _passing(direction: str, used: Used, *, replies: bool = False) -> Iterator[Rule]:
     """Failsafe ports and neighbour discovery. `replies`: no flows are known here, so the answers of failsafe ports in
     the other direction pass, too."""
-    own, others = settings.failsafe_in, settings.failsafe_out
-    if direction == "egress":
-        own, others = others, own
-    for first, last in DISCOVERY:
-        icmp = (Equal(fields.NFPROTO, fields.FAMILY_OF[6]), Equal(fields.L4PROTO, byte(fields.ICMPV6)))
-        yield Rule((*icmp, Between(fields.TYPE6, byte(first), byte(last)), ACCEPT), "neighbour discovery")
-    yield from _ports(own, fields.DESTINATION_PORT, direction)
+    icmp = (Equal(fields.NFPROTO, fields.FAMILY_OF[6]), Equal(fields.L4PROTO, byte(fields.ICMPV6)))
+    yield Rule((*icmp, InSet((fields.TYPE6,), DISCOVERY.name), ACCEPT), "neighbour discovery")
+    peers = fields.SOURCE if direction == "ingress" else fields.DESTINATION
+    yield from _ports(direction, fields.DESTINATION_PORT, peers, used)
     if replies:
-        yield from _ports(others, fields.SOURCE_PORT, direction)
+        other = "egress" if direction == "ingress" else "ingress"
+        yield from _ports(other, fields.SOURCE_PORT, peers, used)
 
 
-def _ports(failsafes: Iterable[Failsafe], where: Field, direction: str) -> Iterator[Rule]:
-    peer = fields.SOURCE if direction == "ingress" else fields.DESTINATION
-    for failsafe in failsafes:
-        condition: _Statements = ()
-        if failsafe.net is not None:
-            version = failsafe.net.version
-            ends = failsafe.net.packed, last_address(failsafe.net)
-            condition = (Equal(fields.NFPROTO, fields.FAMILY_OF[version]), Between(peer[version], *ends))
-        asked = (Equal(fields.L4PROTO, byte(failsafe.protocol)), Equal(where, port(failsafe.port)))
-        yield Rule((*condition, *asked, ACCEPT), "failsafe")
+def _ports(failsafes: str, where: Field, peers: dict[int, Field], used: Used) -> Iterator[Rule]:
+    if FAILSAFE[failsafes].name in used:
+        yield Rule((InSet((fields.L4PROTO, where), FAILSAFE[failsafes].name), ACCEPT), "failsafe")
+    for version, peer in peers.items():
+        spec = FAILSAFE_OF[failsafes, version]
+        if spec.name in used:
+            family = Equal(fields.NFPROTO, fields.FAMILY_OF[version])
+            yield Rule((family, InSet((fields.L4PROTO, where, peer), spec.name), ACCEPT), "failsafe")

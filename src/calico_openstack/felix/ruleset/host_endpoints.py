@@ -1,8 +1,8 @@
 """What host endpoints own in the maps of `host_chains`: for each interface of each stage, the list of policies to ask.
 
 The verdict for interfaces without an endpoint, and for those whose endpoint has no say in a stage, is to go on. With an
-endpoint for all interfaces (`*`), its list is the verdict for all that no other endpoint names. Guests' interfaces never
-come here, and the loopback is spared: a host that cannot speak to itself is of no use to anybody.
+endpoint for all interfaces (`*`), its list is the verdict for all that no other endpoint names. Guests' interfaces
+never come here, and the loopback is spared: a host that cannot speak to itself is of no use to anybody.
 """
 
 from __future__ import annotations

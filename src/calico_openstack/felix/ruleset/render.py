@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
-from calico_openstack.felix.ruleset import base, host_endpoints
+from calico_openstack.felix.ruleset import base, host_chains, host_endpoints
 from calico_openstack.felix.ruleset.asked_sets import AskedSets
 from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.endpoints import Claim, ClaimBook, claims
@@ -182,7 +182,9 @@ class RulesetRenderer:
         }
         assigned = list(host_endpoints.assignments(base.INET, in_force))
         lists = list(dict.fromkeys(wanted for _, wanted in assigned if wanted is not None))
-        self._assign(_HOST, lists, [claim for claim, _ in assigned])
+        passing = host_chains.passing(self.settings) if assigned else ()
+        elements = [Claim(base.INET, spec, key) for spec, key in passing]
+        self._assign(_HOST, lists, [*(claim for claim, _ in assigned), *elements])
 
     def _assign(self, owner: Hashable, lists: list[PolicyList], claims: list[Claim]) -> None:
         """The owner uses exactly these lists, and claims exactly these elements."""
