@@ -4,6 +4,7 @@ import json
 import select
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -61,6 +62,16 @@ def only(name: str) -> list[set[str]]:
     return [{f"tap{name}"}, {f"tap{name}"}]
 
 
+def carries(interface: str) -> bool:
+    return "state UP" in ip("link", "show", interface)
+
+
+def has(stage: Stage, name: str) -> bool:
+    """Whether that guest has both addresses after one more step."""
+    stage.step()
+    return holders() == only(name)
+
+
 def claim(guest: Guest) -> None:
     send(guest.name, gratuitous_arp(guest.mac, VIP4))
     send(guest.name, advertisement(guest.mac, VIP6))
@@ -91,7 +102,7 @@ def guests(guest: Callable[..., Guest]) -> dict[str, Guest]:
         # The whole subnet is on the link, as the guest sees it: the host's proxy ARP answers for the others.
         ip("-n", one.name, "route", "add", "10.0.0.0/24", "dev", "eth0")
         ip("-n", one.name, "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0")
-        eventually(lambda one=one: "state UP" in ip("link", "show", one.tap), "the tap carries")
+        eventually(partial(carries, one.tap), "the tap carries")
     return made
 
 
@@ -132,12 +143,12 @@ def test_the_address_follows_the_last_claim_to_and_fro_and_is_reached_where_it_i
     for master, backup in (("a", "b"), ("b", "a"), ("a", "b")):
         takes(guests[master])
         claim(guests[master])
-        eventually(lambda master=master: stage.step() and holders() == only(master), f"{master} has it")
+        eventually(partial(has, stage, master), f"{master} has it")
         stage.settle()
 
         for vip in VIPS:
-            eventually(lambda vip=vip: guests["c"].pings(vip), f"a third guest reaches {vip}")
-            eventually(lambda vip=vip, backup=backup: guests[backup].pings(vip), f"the backup reaches {vip}")
+            eventually(partial(guests["c"].pings, vip), f"a third guest reaches {vip}")
+            eventually(partial(guests[backup].pings, vip), f"the backup reaches {vip}")
             permanent = ip("neighbour", "show", vip, "dev", f"tap{master}", "nud", "permanent")
             assert mac(master) in permanent
         takes(guests[master], "del")
