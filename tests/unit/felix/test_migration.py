@@ -227,3 +227,27 @@ def test_whatever_happened_a_guest_without_migration_comes_to_rest_and_no_source
     endpoint.later(max(CONVERGENCE, AFTERGLOW))
     assert endpoint.phase is BASE
     assert endpoint.migrations.wake_at() is None
+
+
+@given(steps)
+def test_a_process_that_starts_after_any_step_finds_the_same_phase_by_the_routes_alone(steps: list) -> None:  # type: ignore[type-arg]
+    endpoint, role = Endpoint(), "none"
+    for step in steps:
+        match step:
+            case ("role", str(role)):
+                endpoint.role(role)  # type: ignore[arg-type]
+            case ("later", seconds):
+                endpoint.later(seconds)
+            case "seen":
+                endpoint.seen()
+            case "moves in":
+                endpoint.moves_in()
+            case _:
+                endpoint.gone()
+                role = "none"
+                continue
+
+        fresh = Endpoint(role, elevated=endpoint.phase.elevated)  # type: ignore[arg-type]
+        # A target that hesitates has no routes and no migration any more: the new process need not hesitate.
+        hesitates = endpoint.phase is TARGET and role == "none"
+        assert fresh.phase is (BASE if hesitates else endpoint.phase)
