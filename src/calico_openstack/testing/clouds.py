@@ -174,9 +174,15 @@ def policies(draw: st.DrawFn) -> tuple[str, bytes]:
         ),
     }
     if kind == "GlobalNetworkPolicy":
-        kind_of_host_policy = _optional(doNotTrack=st.just(True), preDNAT=st.just(True), applyOnForward=st.booleans())
+        kinds_of_host_policy = st.sampled_from(
+            ({}, {}, {"doNotTrack": True}, {"preDNAT": True}, {"applyOnForward": True})
+        )
         spec.update(draw(_optional(namespaceSelector=st.sampled_from(("all()", "global()")))))
-        spec.update(draw(st.one_of(st.just({}), kind_of_host_policy)))
+        spec.update(draw(kinds_of_host_policy))
+        if "preDNAT" in spec:
+            # It governs ingress only; anything else would be refused.
+            spec.pop("egress", None)
+            spec.pop("types", None)
     return _json(kind, draw(st.sampled_from(("p1", "p2", "p3", "security.p4"))), namespace, spec)
 
 
