@@ -14,12 +14,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Without the collector, for building up something that stays."""
+    """Without the collector, for building up something that stays: it does not look at it afterwards either."""
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        settle()
         if was:
             gc.enable()
 
