@@ -98,6 +98,7 @@ class Arrivals:
             self._captures.mute(interface, now < until)
             if now >= until:
                 del self._muted[interface]
+        self._captures.end_some()
 
     def moving(self) -> dict[EndpointKey, Progress]:
         """Endpoints whose guest comes, has just come, or goes. A copy, for who shows it."""
@@ -108,7 +109,7 @@ class Arrivals:
         return self._captures.watching() if self._captures is not None else {}
 
     def wake_at(self) -> float | None:
-        retry = self._captures.failures.wake_at() if self._captures is not None else None
+        retry = self._captures.wake_at() if self._captures is not None else None
         times = (self._migrations.wake_at(), retry, *self._muted.values())
         return min((at for at in times if at is not None), default=None)
 
