@@ -3,13 +3,16 @@
 out (192.0.2.2, 2001:db8:99::2) --- eth0 (192.0.2.1, 2001:db8:99::1) compute host --- w0, w1, w2
 """
 
+import contextlib
+import select
+import socket
 import subprocess
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 
-from calico_openstack.testing.compute_host import Guest, ip
+from calico_openstack.testing.compute_host import Guest, in_namespace, ip
 from calico_openstack.testing.connections import TCP, UDP, Try
 from calico_openstack.testing.trio import ALLOW, DENY, HOST, Trio, policy
 from calico_openstack.testing.trio import trio as trio_of_settings
@@ -137,6 +140,61 @@ def test_policies_open_what_they_say_in_their_direction(out: Outside, interface:
     lines = ("out>host:80", "host>out", "out>w0", "w0>out", "w0>host", "host>w0", "w0>w1")
     out.expect(*lines, among=ALL, protocols=(TCP,))
     out.expect("host>out", among="out>host host>out", protocols=(UDP,))
+
+
+RAW = (253, 254)
+"""Protocol numbers for experiments (RFC 3692): no ports, nothing but IP."""
+
+
+def raw_sockets(space: str) -> dict[tuple[int, int], socket.socket]:
+    """By IP version and protocol, in a namespace (the test's own without a name)."""
+    with in_namespace(f"/run/netns/{space}") if space else contextlib.nullcontext():
+        return {
+            (version, number): socket.socket(family, socket.SOCK_RAW, number)
+            for version, family in ((4, socket.AF_INET), (6, socket.AF_INET6))
+            for number in RAW
+        }
+
+
+@pytest.mark.conformance("H3", "H4")
+@NAMED_OR_ALL
+def test_policies_open_protocols_by_their_number_and_no_others(out: Outside, interface: str) -> None:
+    outside, here = raw_sockets(out.guest.name), raw_sockets("")
+    ways = {
+        "in": (outside, here, {4: "192.0.2.1", 6: "2001:db8:99::1"}),
+        "out": (here, outside, {4: "192.0.2.2", 6: "2001:db8:99::2"}),
+    }
+
+    def arrived(way: str, *, allowed: set[int]) -> set[tuple[int, int]]:
+        """By IP version and protocol. The denied ones are sent first, and packets do not overtake one another."""
+        subprocess.run(["conntrack", "-F"], capture_output=True, check=True)
+        senders, receivers, addresses = ways[way]
+        for version, number in sorted(senders, key=lambda key: key[1] in allowed):
+            with contextlib.suppress(PermissionError):
+                senders[version, number].sendto(b"x", (addresses[version], 0))
+        names, found = {one: key for key, one in receivers.items()}, set()
+        while ready := select.select(names, [], [], 10.0 if len(found) < 2 * len(allowed) else 0.2)[0]:
+            for one in ready:
+                one.recv(100)
+                found.add(names[one])
+        return found
+
+    def both(*numbers: int) -> set[tuple[int, int]]:
+        return {(version, number) for version in (4, 6) for number in numbers}
+
+    try:
+        for way in ways:
+            assert arrived(way, allowed=set(RAW)) == both(*RAW)
+        out.trio.put(host_endpoint(interface))
+        for way in ways:
+            assert arrived(way, allowed=set()) == set()
+        ingress, egress = ({"action": "Allow", "protocol": number} for number in RAW)
+        out.trio.put(hosts("raw", [ingress], [egress]))
+        assert arrived("in", allowed={RAW[0]}) == both(RAW[0])
+        assert arrived("out", allowed={RAW[1]}) == both(RAW[1])
+    finally:
+        for one in (*outside.values(), *here.values()):
+            one.close()
 
 
 @pytest.mark.conformance("H6")
