@@ -2,7 +2,8 @@
 
 Every policy concerns one of 100 groups and names a network set of its own, of 20 networks; of the endpoints 200 are
 here. Measured are the whole start (from etcd's bytes to the kernel), the deletion of the local endpoints one by one and
-all in one batch. Baseline: decoding the same JSON into dictionaries with msgspec, and nothing else. Needs root.
+all in one batch. Baseline: decoding the same JSON into dictionaries with msgspec, and nothing else. All times are
+processor time. Needs root.
 """
 
 from __future__ import annotations
@@ -84,10 +85,10 @@ def main() -> None:
                 (f"{half} local endpoints go, one by one", [[one] for one in gone[:half]]),
                 (f"the other {len(gone) - half} go, in one batch", [gone[half:]]),
             ):
-                began = time.perf_counter()
+                began = time.process_time()
                 for batch in batches:
                     host.take(batch)
-                times.setdefault(name, []).append(time.perf_counter() - began)
+                times.setdefault(name, []).append(time.process_time() - began)
             left = chains(host.renderer)
             assert not host.kernel.synchronise(host.renderer.full()), "the kernel is not as rendered"
             host.kernel.close()

@@ -1,8 +1,8 @@
 """How long Felix needs from a whole cloud in etcd to a ruleset in the kernel, and how much memory.
 
 100,000 endpoints, 200 of them here, in 10,000 security groups of five rules each. Every stage begins anew with the
-bytes as etcd holds them; the stages take turns. Baseline of the times: decoding the same JSON into dictionaries with
-msgspec, and nothing else. Baseline of the memory: the bytes of keys and documents. Needs root.
+bytes as etcd holds them; the stages take turns. Times are processor time. Their baseline: decoding the same JSON into
+dictionaries with msgspec, and nothing else. Baseline of the memory: the bytes of keys and documents. Needs root.
 """
 
 from __future__ import annotations
