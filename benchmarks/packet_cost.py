@@ -45,6 +45,16 @@ class Pair:
 
     def __init__(self) -> None:
         self._spaces = {n: f"cob-{os.getpid()}-{n}" for n in (SENDER, RECEIVER)}
+        self._port = LOW
+        try:
+            self._connect()
+        except BaseException:
+            self._remove()
+            raise
+        with in_namespace(f"/run/netns/{self._spaces[SENDER]}"):
+            self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def _connect(self) -> None:
         sysctl("ipv4/ip_forward", "1")
         # A port comes again after many rounds, and begins a flow again then.
         sysctl("netfilter/nf_conntrack_udp_timeout", "1")
@@ -60,9 +70,6 @@ class Pair:
             ip("-n", space, "neigh", "add", "169.254.1.1", "lladdr", f"ee:ee:ee:ee:ee:0{number}", "dev", "eth0")
             ip("route", "add", address, "dev", tap)
             ip("neigh", "add", address, "lladdr", documents.mac(number), "dev", tap)
-        self._port = LOW
-        with in_namespace(f"/run/netns/{self._spaces[SENDER]}"):
-            self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def establish(self) -> None:
         """One datagram there and back; from then on the receiver throws away whatever comes."""
@@ -103,6 +110,9 @@ class Pair:
 
     def close(self) -> None:
         self._sender.close()
+        self._remove()
+
+    def _remove(self) -> None:
         for space in self._spaces.values():
             subprocess.run(["ip", "netns", "delete", space], capture_output=True)
 

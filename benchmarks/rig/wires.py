@@ -28,6 +28,15 @@ class Wires:
 
     def __init__(self, guests: Iterable[int] = ()) -> None:
         self.guests, self.outside = (f"cob-{os.getpid()}-{name}" for name in ("guests", "outside"))
+        self._sent = 0
+        self._sockets: list[socket.socket] = []
+        try:
+            self._connect(guests)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, guests: Iterable[int]) -> None:
         for space in (self.guests, self.outside):
             _batch("", f"netns add {space}")
         sysctl("ipv4/ip_forward", "1")
@@ -43,11 +52,12 @@ class Wires:
             sysctl("ipv4/conf/all/rp_filter", "0")
             sysctl("ipv4/conf/default/rp_filter", "0")
         self.plug(guests)
-        self._sent = 0
         with in_namespace(f"/run/netns/{self.outside}"):
             self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._sockets.append(self._sender)
         with in_namespace(f"/run/netns/{self.guests}"):
             self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._sockets.append(self.receiver)
             self.receiver.bind(("", documents.PORT))
         self.receiver.setblocking(False)
 
@@ -91,7 +101,7 @@ class Wires:
         raise TimeoutError(f"nothing arrived at {target} in {within:g} s")
 
     def close(self) -> None:
-        for one in (self._sender, self.receiver):
+        for one in self._sockets:
             one.close()
         for space in (self.guests, self.outside):
             subprocess.run(["ip", "netns", "delete", space], capture_output=True)
