@@ -156,12 +156,17 @@ def endpoints(draw: st.DrawFn, host: str | None = None) -> tuple[str, bytes]:
     return _json("WorkloadEndpoint", endpoint_name(key), namespace, spec, labels=own)
 
 
+_POLICY_KINDS = ("NetworkPolicy", "NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy")
+
+
 @st.composite
-def policies(draw: st.DrawFn) -> tuple[str, bytes]:
-    kind = draw(st.sampled_from(("NetworkPolicy", "NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy")))
+def policies(
+    draw: st.DrawFn, kinds: tuple[str, ...] = _POLICY_KINDS, whose: st.SearchStrategy[str] = selectors
+) -> tuple[str, bytes]:
+    kind = draw(st.sampled_from(kinds))
     namespace = NAMESPACES[0] if kind != "GlobalNetworkPolicy" else ""
     spec = {
-        "selector": draw(selectors),
+        "selector": draw(whose),
         "ingress": draw(st.lists(rules(), max_size=3)),
         "egress": draw(st.lists(rules(), max_size=2)),
         **draw(
