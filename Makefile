@@ -40,7 +40,7 @@ unit: ## seconds, no root
 	@$(PYTEST) -n 2 tests/unit
 
 laws: ## property tests over generated clouds; N=3000 for more examples
-	@LAWS_EXAMPLES=$(or $(N),25) $(PYTEST) -n 2 tests/laws
+	@LAWS_EXAMPLES=$(or $(N),25) $(PYTEST) $(if $(N),--timeout=0) -n 2 tests/laws
 
 functional: ## one seam at a time with the real tool, in network namespaces (root)
 	$(call twice,functional)
