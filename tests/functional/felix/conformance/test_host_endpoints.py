@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from calico_openstack.model import failsafe
+from calico_openstack.model.failsafe import parse_failsafes
 from calico_openstack.testing.compute_host import Guest, in_namespace, ip
 from calico_openstack.testing.connections import TCP, UDP, Try
 from calico_openstack.testing.trio import ALLOW, DENY, HOST, Trio, policy
@@ -20,6 +22,11 @@ from calico_openstack.testing.written import Document, document
 
 pytestmark = pytest.mark.root
 
+SETTINGS: dict[str, Any] = {
+    "default_endpoint_to_host_action": "accept",
+    "failsafe_inbound_host_ports": failsafe.INBOUND,
+    "failsafe_outbound_host_ports": failsafe.OUTBOUND,
+}
 PORTS = (80, 81)
 SSH = 22
 PING = {"action": "Allow", "protocol": "TCP", "destination": {"ports": [80]}}
@@ -60,7 +67,7 @@ class Outside(NamedTuple):
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[Outside]:
-    with trio_of_settings(default_endpoint_to_host_action="accept") as trio:
+    with trio_of_settings(**SETTINGS) as trio:
         guest = Guest.__new__(Guest)
         Guest.count += 1
         guest.name, guest.tap, guest.mac = f"coth-{Guest.count}-out", "eth0", "02:00:00:00:99:02"
@@ -81,7 +88,7 @@ def world() -> Iterator[Outside]:
 @pytest.fixture
 def out(world: Outside) -> Iterator[Outside]:
     yield world
-    world.trio.use(default_endpoint_to_host_action="accept")
+    world.trio.use(**SETTINGS)
     world.trio.fresh()
 
 
@@ -115,6 +122,26 @@ def test_a_host_endpoint_without_policies_closes_the_host_but_for_failsafe_ports
     # Neighbours are found all the same.
     ip("-n", out.guest.name, "neighbour", "flush", "dev", "eth0")
     out.expect("out>w0", among="out>w0")
+
+
+def test_failsafe_ports_are_what_the_settings_say_at_once_and_where_they_say(out: Outside) -> None:
+    out.trio.put(host_endpoint())
+    failsafes = parse_failsafes("tcp:80,tcp:192.0.2.2/32:81,udp:[2001:db8:99::/64]:81,udp:203.0.113.0/24:80")
+    out.trio.use(
+        failsafe_inbound_host_ports=failsafes,
+        failsafe_outbound_host_ports=failsafes[:1],
+    )
+
+    every = [
+        out.try_of(line, port, protocol, version)
+        for line in ("out>host", "host>out")
+        for port in (*PORTS, SSH)
+        for protocol in (TCP, UDP)
+        for version in (4, 6)
+    ]
+    opened = {out.try_of(line, 80, TCP, version) for line in ("out>host", "host>out") for version in (4, 6)}
+    opened |= {out.try_of("out>host", 81, TCP, 4), out.try_of("out>host", 81, UDP, 6)}
+    assert out.trio.listeners.passes(every, opened) == opened
 
 
 def test_a_host_endpoint_is_found_by_an_expected_address(out: Outside) -> None:
