@@ -98,7 +98,10 @@ def _finding(comparison: Comparison, operation: Operation) -> Finding:
         case DropTable():
             return Finding(f"remove table {table}", "Felix takes over" if operation.table == BOOT else "made anew")
         case AddSet(_, spec):
-            return Finding(f"make set {table} {spec.name}", f"it is not there{_users(comparison, spec.name)}")
+            # What is new in it, compared with a set that it replaces, nobody can tell: it is shown whole.
+            keys = [print_key(spec, key) for key in comparison.nft_wanted[operation.table].sets[spec.name].elements]
+            what = f"make set {table} {spec.name}" + (f" with {_few(keys)}" if keys else "")
+            return Finding(what, f"it is not there{_users(comparison, spec.name)}")
         case DropSet(_, name):
             return Finding(f"remove set {table} {name}", "no rule of Felix asks it")
         case AddChain(_, name):

@@ -61,7 +61,8 @@ def test_damage_and_news_are_planned_and_nothing_is_touched(felix: Host, plan: P
     assert done.returncode == 1
     assert "documents refused" in done.stdout
     assert f"{RESOURCES}globalnetworkpolicies/typo" in done.stdout
-    assert f": 6 . 22, 6 . 80: missing, ingress of port {PORT} by security group {WEB}\n" in done.stdout
+    found = f" with 6 . 22, 6 . 80: it is not there, ingress of port {PORT} by security group {WEB}\n"
+    assert found in done.stdout
     assert f"set route 10.65.0.1/32 dev {TAP} metric 1024: missing, for port {PORT}" in done.stdout
     text = plan("--text")
     assert text.returncode == 1
