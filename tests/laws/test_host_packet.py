@@ -81,9 +81,7 @@ def is_forwarded(wanted: Wanted, arriving: str, leaving: str, flow: meaning.Flow
             if decided:
                 settled = True
                 break
-    if settled:
-        return True
-    ingress = meaning.decides(wanted, endpoint.forward, "ingress", flow) if endpoint else None
+    ingress = meaning.decides(wanted, endpoint.forward, "ingress", flow) if endpoint and not settled else None
     egress = meaning.decides(wanted, other.forward, "egress", flow) if other else None
     return ingress is not False and egress is not False
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.retry import Retries
-from calico_openstack.felix.wanted.host_interfaces import asks_addresses, in_force
+from calico_openstack.felix.wanted.host_interfaces import asks_addresses, idle, in_force
 from calico_openstack.felix.wanted.state import Changes, Wanted
 from calico_openstack.model.net import Net
 from calico_openstack.netlink.rtnl_addresses import Address
@@ -34,6 +34,7 @@ class OwnInterfaces:
         self._is_tap = is_tap
         self._addresses: dict[str, set[Net]] = {}
         self._dirty = True
+        self._idle: dict[str, str] = {}
         self.failures = Retries[str]()
 
     def happened(self) -> None:
@@ -65,10 +66,9 @@ class OwnInterfaces:
         changes.host_interfaces.update(difference.host_interfaces)
         changes.host_interfaces_removed |= difference.host_interfaces_removed
         self._wanted.apply(difference)
-        for name in sorted({endpoint.name for endpoint in endpoints} - set(found.values())):
-            log.warning(
-                "host_endpoint.idle", name=name, reason="no interface has its addresses, or another is before it"
-            )
+        told, self._idle = self._idle, idle(endpoints, found, self._is_tap)
+        for name, reason in sorted(self._idle.items() - told.items()):
+            log.warning("host_endpoint.idle", name=name, reason=reason)
 
     def _listed(self) -> dict[str, set[Net]]:
         found: dict[str, set[Net]] = {}

@@ -106,6 +106,7 @@ class PolicyScope(_Doc, rename="camel", frozen=True):
     service_account_selector: str = ""
     do_not_track: bool = False
     pre_dnat: bool = msgspec.field(default=False, name="preDNAT")
+    apply_on_forward: Any = False
 
 
 class PolicyScopeDoc(_Doc, frozen=True):

@@ -6,6 +6,7 @@ the wrong address. Invalid floating IPs alone are left out, since leaving one ou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from calico_openstack.model.documents import EndpointDoc, HostEndpointDoc, NatDoc, PlainDoc
@@ -47,19 +48,29 @@ def read_endpoint(namespace: str, name: str, value: bytes) -> Endpoint:
 
 
 def read_host_endpoint(name: str, value: bytes) -> HostEndpoint:
+    """Raises ValueError with the field and what is expected. That it names a guest's interface is a host's business."""
     document = decode(value, HostEndpointDoc)
     spec = document.spec
+    if not spec.node:
+        raise ValueError("node is empty: the name of the host that has the interface is needed")
     if not spec.interface and not spec.expected:
         raise ValueError("interfaceName or expectedIPs is needed")
     return HostEndpoint(
         name=name,
         host=spec.node,
         interface=spec.interface if spec.interface in ("", "*") else interface_name(spec.interface),
-        addresses=tuple(host_net(text) for text in spec.expected or ()),
+        addresses=_expected(spec.expected or ()),
         labels=labels(document.metadata.labels),
         profiles=tuple(spec.profiles or ()),
         ports=named_ports(spec.ports),
     )
+
+
+def _expected(stored: Iterable[str]) -> tuple[Net, ...]:
+    try:
+        return tuple(dict.fromkeys(map(host_net, stored)))
+    except ValueError as error:
+        raise ValueError(f"expectedIPs: {error}") from error
 
 
 def read_live_migration(namespace: str, name: str, value: bytes) -> LiveMigration:

@@ -67,7 +67,6 @@ def read_policy(kind: str, namespace: str, name: str, value: bytes) -> Policy:
         raise Broken(str(error), denying) from error
     policy = msgspec.structs.replace(
         _scoped(key, spec),
-        apply_on_forward=(spec.apply_on_forward or spec.do_not_track or spec.pre_dnat) and not namespace,
         always_programmed="AssumeNeededOnEveryNode" in (spec.performance_hints or ()),
     )
     try:
@@ -91,6 +90,8 @@ def _scoped(key: PolicyKey, spec: PolicyScope) -> Policy:
         # Namespaced policies are about workloads alone, and their documents have no such fields.
         do_not_track=spec.do_not_track and not key.namespace,
         pre_dnat=spec.pre_dnat and not key.namespace,
+        # What is there and no boolean may have meant yes: the stand-in denies there, too.
+        apply_on_forward=bool(spec.apply_on_forward or spec.do_not_track or spec.pre_dnat) and not key.namespace,
         staged=key.kind.startswith("Staged"),
     )
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from structlog.testing import capture_logs
+
 from calico_openstack.felix.own_interfaces import OwnInterfaces
 from calico_openstack.felix.wanted.host_interfaces import in_force
 from calico_openstack.felix.wanted.state import Changes, Wanted, WantedHostEndpoint
@@ -33,6 +35,13 @@ def test_one_for_all_interfaces_leaves_those_that_others_have() -> None:
 
 def test_guests_interfaces_have_no_host_endpoint() -> None:
     assert resolved(endpoint("a", "tap1"), endpoint("b", "", HERE)) == {"eth0": "b"}
+
+
+def test_an_address_of_the_loopback_does_not_close_the_loopback() -> None:
+    addresses = {"lo": {HERE}, "eth0": {THERE}}
+    both = endpoint("a", "", HERE, THERE)
+
+    assert in_force([both], addresses, lambda name: False) == {"eth0": "a"}
 
 
 class Kernel:
@@ -93,3 +102,26 @@ def test_while_addresses_cannot_be_listed_endpoints_stay_where_they_are_and_it_i
     settled(interfaces, wanted, again)
     assert wanted.host_interfaces == {"eth1": "found"}
     assert not interfaces.failures
+
+
+def test_that_an_endpoint_is_in_force_nowhere_is_said_once_and_why() -> None:
+    interfaces, wanted, _ = stage()
+    nowhere = endpoint("nowhere", "", host_net("192.0.2.9"))
+    with capture_logs() as lines:
+        settled(
+            interfaces, wanted, 0.0, nowhere, endpoint("guests", "tap1"), endpoint("a", "eth0"), endpoint("b", "eth0")
+        )
+        for now in (1.0, 2.0):
+            interfaces.happened()
+            settled(interfaces, wanted, now)
+
+    assert {line["name"]: line["reason"] for line in lines} == {
+        "b": "a comes before it on eth0",
+        "guests": "tap1 is an interface of guests",
+        "nowhere": "no interface of the host has one of its addresses that no other host endpoint has",
+    }
+    assert len(lines) == 3
+    with capture_logs() as lines:
+        settled(interfaces, wanted, 3.0, endpoint("nowhere", "eth9"))
+        settled(interfaces, wanted, 4.0, nowhere)
+    assert [line["name"] for line in lines] == ["nowhere"]

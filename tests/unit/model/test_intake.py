@@ -266,6 +266,29 @@ def test_a_policy_of_which_only_the_scope_can_be_read_is_replaced_by_one_that_de
     assert next(iter(wrong)) in (found.stand_in.broken or "")
 
 
+@pytest.mark.parametrize("flag", [{"applyOnForward": True}, {"applyOnForward": "perhaps"}, {"doNotTrack": True}])
+def test_what_stands_in_for_a_policy_about_forwarded_packets_is_about_them_too(flag: dict[str, Any]) -> None:
+    found = refused(stored("GlobalNetworkPolicy", "p", {"selector": "all()", "ingress": {}, **flag}))
+
+    assert isinstance(found.stand_in, Policy)
+    assert found.stand_in.apply_on_forward
+
+
+def test_a_host_endpoint_says_where_it_is_and_repeats_nothing() -> None:
+    eth0 = {"node": "compute-01", "expectedIPs": ["192.0.2.1", "192.0.2.1"]}
+
+    assert accepted(stored("HostEndpoint", "he", eth0)).addresses == (host_net("192.0.2.1"),)
+    for wrong, named in (
+        ({"node": ""}, "node"),
+        ({"expectedIPs": []}, "interfaceName or expectedIPs"),
+        ({"expectedIPs": ["192.0.2.0/24"]}, "192.0.2.0/24"),
+        ({"expectedIPs": ["gateway"]}, "expectedIPs: "),
+        ({"interfaceName": "eth0/1"}, "eth0/1"),
+        ({"interfaceName": "a-name-of-seventeen"}, "a-name-of-seventeen"),
+    ):
+        assert named in refused(stored("HostEndpoint", "he", eth0 | wrong)).reason, wrong
+
+
 def test_rules_of_a_direction_that_is_not_governed_do_not_decide_how_a_policy_fails() -> None:
     found = refused(
         policy(types=["Ingress"], ingress=[{"action": "Allow", "protocol": 0}], egress=[{"action": "Deny"}])

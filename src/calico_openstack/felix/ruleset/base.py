@@ -110,7 +110,11 @@ def inet_chains(settings: RulesetSettings, used: Used = frozenset()) -> list[Cha
         *([marking] if MARKS.name in used else []),
         Chain(
             "raw-prerouting",
-            (*_from_taps(settings, goto("source")), *host_chains.of_raw_prerouting(settings, used)),
+            (
+                *host_chains.before_anything(settings, used),
+                *_from_taps(settings, goto("source")),
+                *host_chains.of_raw_prerouting(settings, used),
+            ),
             Hook("filter", "prerouting", -300),
         ),
         Chain("source", _rules(_source())),

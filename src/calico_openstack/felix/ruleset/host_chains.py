@@ -83,10 +83,14 @@ def passing(settings: RulesetSettings) -> Iterator[tuple[SetSpec, Key]]:
                 yield FAILSAFE_OF[direction, net.version], (next(ends), next(ends))
 
 
-def of_raw_prerouting(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
-    """After those for guests' interfaces, which end there."""
+def before_anything(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
+    """At the very beginning of what arrives, from guests as well: a mark of somebody else's means nothing to us."""
     if _marks(used):
         yield Rule((SetMark(settings.mark, clear=True),))
+
+
+def of_raw_prerouting(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
+    """After those for guests' interfaces, which end there."""
     if UNTRACKED["ingress"].name in used:
         yield from _passing("ingress", used, replies=True)
         yield Rule((ByMap((fields.IN,), UNTRACKED["ingress"].name),))
@@ -103,11 +107,14 @@ def of_input(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
 
 
 def of_forward(settings: RulesetSettings, used: Used, direction: str) -> Iterator[Rule]:
-    """Ingress: before the rules for guests; egress: after those, which end there for packets to guests."""
+    """Ingress: before the rules for guests; egress: after those, which end there for packets to guests. What an early
+    policy has allowed was allowed on the interface where it arrived; the other one is asked all the same."""
     if FORWARD[direction].name in used:
-        unmarked: _Statements = (HasMark(settings.mark, negate=True),) if _marks(used) else ()
+        unmarked: _Statements = ()
         others: _Statements = ()
         if direction == "ingress":
+            if _marks(used):
+                unmarked = (HasMark(settings.mark, negate=True),)
             others = tuple(Equal(fields.IN, prefix.encode(), negate=True) for prefix in settings.tap_prefixes)
         yield Rule((*unmarked, *others, jump(FORWARD[direction].name)))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from calico_openstack.felix.ruleset import objects, walk
+from calico_openstack.felix.ruleset import base, objects, walk
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
-from calico_openstack.felix.ruleset.statements import ESTABLISHED
+from calico_openstack.felix.ruleset.statements import ESTABLISHED, SetMark
 from calico_openstack.felix.ruleset.text import print_changes, print_ruleset
 from calico_openstack.felix.wanted.state import (
     Changes,
@@ -159,3 +159,28 @@ def test_where_no_flows_are_known_answers_of_failsafe_ports_pass_by_their_source
     assert passes(2379)
     assert passes(22) == (direction == "out")
     assert not passes(8080)
+
+
+def test_a_pre_dnat_policy_opens_no_other_interface() -> None:
+    """It has spoken for the interface where packets arrive; the one where they leave has its own policies."""
+    deny = PolicyKey("GlobalNetworkPolicy", "", "deny")
+    changes = hosts("eth0", stages=("pre_dnat",))
+    changes.policies[deny] = WantedPolicy(key=deny, egress=(WantedRule(action="deny"),))
+    closed = (WantedTier(name="default", egress=(deny,)),)
+    changes.host_endpoints["eth1"] = WantedHostEndpoint(name="eth1", interface="eth1", forward=closed)
+    changes.host_interfaces["eth1"] = "eth1"
+    packet = walk.packet(
+        host_net(OUTSIDE[4][0]), host_net(OUTSIDE[4][1]), 6, ports=(1024, 80), in_interface="eth0", out_interface="eth1"
+    )
+
+    assert walk.forwarded(ruleset(changes), packet).result == "drop"
+    assert walk.forwarded(ruleset(changes), dataclasses.replace(packet, out_interface="eth2")).result == "accept"
+
+
+def test_a_mark_that_somebody_else_has_set_opens_nothing_for_guests() -> None:
+    """Other software may mark before us; the bit means nothing until a policy of this host has set it."""
+    settings = RulesetSettings()
+    rendered = ruleset(hosts("eth0"), settings)
+    first = rendered[base.INET].chains["raw-prerouting"].rules[0]
+
+    assert first.statements == (SetMark(settings.mark, clear=True),)
