@@ -237,6 +237,39 @@ def test_a_restart_on_a_correct_host_does_nothing(running: Any) -> None:
     assert field(host, "ModRevision") == revision
 
 
+def test_a_restart_on_a_host_with_host_endpoints_does_nothing(running: Any) -> None:
+    host, _ = running
+    ip("link", "add", "eth9", "type", "veth", "peer", "name", "eth10")
+    ip("address", "add", "192.0.2.9/24", "dev", "eth9")
+    ip("link", "set", "eth9", "up")
+    everywhere = {"node": HOST, "interfaceName": "*"}
+    found = {"node": HOST, "expectedIPs": ["192.0.2.9"], "ports": [{"name": "web", "protocol": "TCP", "port": 80}]}
+    log, named = {"action": "Log"}, {"action": "Allow", "protocol": "TCP", "destination": {"ports": ["web"]}}
+    for name, spec in (("all", everywhere), ("eth9", found)):
+        document = {"kind": "HostEndpoint", "metadata": {"name": name, "labels": {"role": "host"}}, "spec": spec}
+        host.put(f"hostendpoints/{name}", document)
+    kinds = ({}, {"applyOnForward": True}, {"doNotTrack": True}, {"preDNAT": True, "types": ["Ingress"]})
+    for number, kind in enumerate(kinds):
+        egress = {} if "preDNAT" in kind else {"egress": [log, {"action": "Allow"}]}
+        document = {
+            "kind": "GlobalNetworkPolicy",
+            "metadata": {"name": f"p{number}"},
+            "spec": {"selector": "role == 'host'", "ingress": [log, named, {"action": "Pass"}], **egress, **kind},
+        }
+        host.put(f"globalnetworkpolicies/p{number}", document)
+    failsafes = [{"protocol": "TCP", "net": "192.0.2.0/24", "port": 22}, {"protocol": "UDP", "port": 68}]
+    host.ready(nftablesFilterDenyAction="Reject", failsafeInboundHostPorts=failsafes)
+    eventually(lambda: "mangle-postrouting" in nft_ruleset() and "192.0.2.0/24" in nft_ruleset(), "in force")
+    eventually(lambda: '"eth9" : jump' in nft_ruleset(), "found by its address")
+    before = nft_ruleset()
+    host.stop(signal.SIGKILL)
+
+    host.start()
+
+    assert {name: count for name, count in host.resync().items() if count and name != "endpoints"} == {}
+    assert nft_ruleset() == before
+
+
 def test_a_route_deleted_by_hand_comes_back(running: Any) -> None:
     ip("route", "delete", "10.65.0.12", "dev", TAP)
 
