@@ -132,10 +132,10 @@ def test_somebody_who_flushes_our_table_again_and_again_does_not_keep_an_update_
     with subprocess.Popen(["bash", "-c", flushes], stderr=subprocess.DEVNULL) as vandal:
         try:
             tell(running, 2)
-            generation = 0
             with NftTables() as tables:
                 generation = tables.generation()
-                eventually(lambda: tables.generation() > generation + 20, "twenty transactions of others")
+                # Of theirs and ours; nft itself is slow in front of a ruleset that does not stand still.
+                eventually(lambda: tables.generation() > generation + 8, "some flushes", within=60)
         finally:
             vandal.kill()
     wanted = tap_name(PORTS[2])
