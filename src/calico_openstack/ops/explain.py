@@ -22,11 +22,13 @@ from calico_openstack.model.keys import EndpointStatusKey, resource_prefix
 from calico_openstack.model.names import ORCHESTRATOR
 from calico_openstack.model.status import EndpointStatus
 from calico_openstack.ops import connection
+from calico_openstack.policy.at_hosts import host_notes
 from calico_openstack.policy.explanation import Explanation, Flow, HostView, Side, explain
 from calico_openstack.policy.known import Known, known
 from calico_openstack.policy.parties import Party, Unanswerable, find
 from calico_openstack.policy.report import Facts, headline, identity, party_words, side_facts
 from calico_openstack.policy.state import Packet
+from calico_openstack.policy.verdict import Direction
 
 DENIED = 1
 
@@ -102,13 +104,17 @@ def _forbidden(settings: FelixSettings, packet: Packet) -> str | None:
 def as_lines(answer: Explanation, cloud: Known, statuses: dict[EndpointKey, str]) -> Iterator[str]:
     """For people."""
     yield headline(answer)
-    for title, party, side in _sides(answer):
+    for direction, party, side in _sides(answer):
         yield ""
-        yield f"{title} {party_words(party)}"
+        yield f"{direction} of {party_words(party)}"
+        notes = host_notes(cloud, answer, party, direction)
+        for note in notes:
+            yield _line("note", note)
         if party.key in statuses:
             yield _line("status", statuses[party.key])
         if side is None:
-            yield _line("verdict", "not decided here: no host of this cloud looks at that end")
+            why = "" if notes else ": no host of this cloud looks at that end"
+            yield _line("verdict", f"not decided here{why}")
             continue
         facts = side_facts(side, cloud.groups)
         yield _line("verdict", "allowed" if facts.pop("allowed") else "denied")
@@ -125,7 +131,7 @@ def _line(name: str, text: str) -> str:
 def as_document(answer: Explanation, cloud: Known, statuses: dict[EndpointKey, str], revision: int) -> dict[str, Any]:
     """For programs. Facts are in the same words as for people; an end outside has no `side`."""
 
-    def end(party: Party, side: Side | None) -> dict[str, Any]:
+    def end(direction: Direction, party: Party, side: Side | None) -> dict[str, Any]:
         facts: Facts | None = side_facts(side, cloud.groups) if side is not None else None
         return {
             "asked": party.text,
@@ -135,19 +141,20 @@ def as_document(answer: Explanation, cloud: Known, statuses: dict[EndpointKey, s
             "status": statuses.get(party.key) if party.key else None,
             "cause": side.cause if side is not None else None,
             "side": facts,
+            "notes": host_notes(cloud, answer, party, direction),
         }
 
     return {
         "allowed": answer.allowed,
         "flow": {"protocol": answer.flow.protocol, "port": answer.flow.port or None, "version": answer.version},
-        "source": end(answer.source, answer.egress),
-        "destination": end(answer.destination, answer.ingress),
+        "source": end("egress", answer.source, answer.egress),
+        "destination": end("ingress", answer.destination, answer.ingress),
         "revision": revision,
     }
 
 
-def _sides(answer: Explanation) -> tuple[tuple[str, Party, Side | None], ...]:
-    return ("egress of", answer.source, answer.egress), ("ingress of", answer.destination, answer.ingress)
+def _sides(answer: Explanation) -> tuple[tuple[Direction, Party, Side | None], ...]:
+    return ("egress", answer.source, answer.egress), ("ingress", answer.destination, answer.ingress)
 
 
 def _statuses(client: BlockingClient, answer: Explanation) -> dict[EndpointKey, str]:
