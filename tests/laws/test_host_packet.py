@@ -21,7 +21,7 @@ from calico_openstack.felix.wanted.state import (
     WantedRule,
     WantedTier,
 )
-from calico_openstack.model.failsafe import Failsafe
+from calico_openstack.model.failsafe import NEIGHBOUR_DISCOVERY, Failsafe
 from calico_openstack.model.policy import PolicyKey, PortRange
 from calico_openstack.testing.wanted_states import HOSTS, INTERFACES, flows, rendered, states
 
@@ -45,7 +45,7 @@ def in_force(wanted: Wanted, interface: str) -> WantedHostEndpoint | None:
 
 
 def passes_always(failsafes: tuple[Failsafe, ...], flow: meaning.Flow) -> bool:
-    if flow.protocol == 58 and flow.icmp and flow.source.version == 6 and flow.icmp[0] in range(130, 137):
+    if flow.protocol == 58 and flow.icmp and flow.source.version == 6 and flow.icmp[0] in NEIGHBOUR_DISCOVERY:
         return True
     return bool(flow.ports) and Failsafe(flow.protocol, flow.ports[1]) in failsafes
 

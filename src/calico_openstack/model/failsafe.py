@@ -51,5 +51,9 @@ def _entry(text: str) -> Failsafe:
 INBOUND = parse_failsafes("tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667")
 """Upstream's default: SSH, DHCP, BGP, etcd and what Kubernetes and Typha need."""
 
+NEIGHBOUR_DISCOVERY = frozenset((130, 131, 132, 133, 134, 135, 136, 143))
+"""ICMPv6 types without which there is no IPv6, so policies cannot close them either: of multicast listeners (RFC 2710,
+3810), routers and neighbours (RFC 4861)."""
+
 OUTBOUND = parse_failsafes("udp:53,udp:67,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667")
 """Upstream's default: DNS, DHCP, BGP, etcd and what Kubernetes and Typha need."""

@@ -5,8 +5,9 @@
     leaves  ─► the same without pre-DNAT, in the other direction
 
 An untracked policy that allows ends the matter, also for replies: it knows no flows. A pre-DNAT policy that allows does
-too. What they do not decide goes on; so they never end with deny by themselves. Failsafe ports are open before any
-policy, but for forwarded packets. (upstream felix/rules/endpoints.go, static.go)
+too, for the interface where the packet arrived. What they do not decide goes on; so they never end with deny by
+themselves. Failsafe ports and neighbour discovery are open before any policy, but for forwarded packets.
+(upstream felix/rules/endpoints.go, static.go)
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from collections.abc import Callable
 from enum import Enum
 
 from calico_openstack.model.endpoint import HostEndpoint
-from calico_openstack.model.failsafe import Failsafe
+from calico_openstack.model.failsafe import NEIGHBOUR_DISCOVERY, Failsafe
 from calico_openstack.model.policy import Policy
 from calico_openstack.policy.state import Packet, State
 from calico_openstack.policy.verdict import Direction, Verdict, applied_tiers, ask_profiles, ask_tiers
 
+_ICMPV6 = 58
 _Kind = Callable[[Policy], bool]
 
 
@@ -59,6 +61,8 @@ def host_verdict(
     """
     if stage is not Stage.FORWARD and is_failsafe(failsafes, direction, packet):
         return Verdict(True, None, "failsafe ports")
+    if stage is not Stage.FORWARD and is_discovery(packet):
+        return Verdict(True, None, "neighbour discovery")
     tiers = applied_tiers(state, endpoint, direction, stage.speaks)
     if stage in (Stage.UNTRACKED, Stage.PRE_DNAT):
         tiers = tuple(tier._replace(default_pass=True) for tier in tiers)
@@ -66,6 +70,15 @@ def host_verdict(
     if found is not None or stage is not Stage.NORMAL:
         return found
     return ask_profiles(state, endpoint.profiles, direction, packet)
+
+
+def is_discovery(packet: Packet) -> bool:
+    return (
+        packet.version == 6
+        and packet.protocol == _ICMPV6
+        and packet.icmp is not None
+        and packet.icmp[0] in NEIGHBOUR_DISCOVERY
+    )
 
 
 def is_failsafe(failsafes: tuple[Failsafe, ...], direction: Direction, packet: Packet) -> bool:

@@ -49,6 +49,19 @@ def test_failsafe_ports_may_be_open_to_one_network_only() -> None:
     assert not found.allowed
 
 
+def test_neighbour_discovery_passes_whatever_policies_say_but_is_not_forwarded_so() -> None:
+    ends = {"source": host_net("fe80::1"), "destination": host_net("ff02::1"), "protocol": 58}
+    solicitation, echo = Packet(**ends, icmp=(135, 0)), Packet(**ends, icmp=(128, 0))
+    closed = state(
+        policy("a", DENY, DENY, apply_on_forward=True), policy("b", DENY, DENY, do_not_track=True),
+        policy("c", DENY, pre_dnat=True),
+    )  # fmt: skip
+
+    assert [allowed(closed, stage, solicitation) for stage in Stage] == [True, True, False, True]
+    assert [allowed(closed, stage, echo) for stage in Stage] == [False, False, False, False]
+    assert allowed(closed, Stage.NORMAL, PACKET._replace(protocol=1, icmp=(135, 0))) is False
+
+
 def test_a_policy_speaks_only_at_the_stages_of_its_kind() -> None:
     normal, forwarding = state(policy("p", ALLOW)), state(policy("p", DENY, apply_on_forward=True))
     untracked = state(policy("p", ALLOW, do_not_track=True, apply_on_forward=True))

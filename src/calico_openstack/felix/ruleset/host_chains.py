@@ -40,6 +40,7 @@ from calico_openstack.felix.ruleset.statements import (
     Translated,
     jump,
 )
+from calico_openstack.model.failsafe import NEIGHBOUR_DISCOVERY
 
 UNTRACKED = {d: SetSpec(f"host-untracked-{d}", (fields.IFNAME,), value=fields.VERDICT) for d in ("ingress", "egress")}
 PRE_DNAT = SetSpec("host-pre-dnat", (fields.IFNAME,), value=fields.VERDICT)
@@ -61,16 +62,13 @@ SETS = (
     DISCOVERY, *FAILSAFE.values(), *FAILSAFE_OF.values(),
 )  # fmt: skip
 
-# Multicast listeners (RFC 2710, 3810); routers and neighbours (RFC 4861).
-_DISCOVERY_TYPES = (130, 131, 132, 133, 134, 135, 136, 143)
-
 Used = frozenset[str]
 _Statements = tuple[Statement, ...]
 
 
 def passing(settings: RulesetSettings) -> Iterator[tuple[SetSpec, Key]]:
     """Elements that are there while there are host endpoints: what passes whatever policies say."""
-    for kind in _DISCOVERY_TYPES:
+    for kind in sorted(NEIGHBOUR_DISCOVERY):
         yield DISCOVERY, byte(kind)
     for direction, failsafes in (("ingress", settings.failsafe_in), ("egress", settings.failsafe_out)):
         for failsafe in failsafes:
