@@ -82,9 +82,9 @@ def passing(settings: RulesetSettings) -> Iterator[tuple[SetSpec, Key]]:
 
 
 def before_anything(settings: RulesetSettings, used: Used) -> Iterator[Rule]:
-    """At the very beginning of what arrives, from guests as well: a mark of somebody else's means nothing to us."""
-    if _marks(used):
-        yield Rule((SetMark(settings.mark, clear=True),))
+    """At the very beginning of what arrives, from guests as well: marks of somebody else's mean nothing to us."""
+    if _marks(used) or NORMAL["egress"].name in used:
+        yield Rule((SetMark(settings.mark | settings.mark << 1, clear=True),))
 
 
 def of_raw_prerouting(settings: RulesetSettings, used: Used) -> Iterator[Rule]:

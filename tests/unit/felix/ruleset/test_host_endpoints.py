@@ -177,10 +177,17 @@ def test_a_pre_dnat_policy_opens_no_other_interface() -> None:
     assert walk.forwarded(ruleset(changes), dataclasses.replace(packet, out_interface="eth2")).result == "accept"
 
 
-def test_a_mark_that_somebody_else_has_set_opens_nothing_for_guests() -> None:
-    """Other software may mark before us; the bit means nothing until a policy of this host has set it."""
+@pytest.mark.parametrize("stages", [("tiers",), STAGES])
+def test_a_mark_that_somebody_else_has_set_means_nothing(stages: tuple[str, ...]) -> None:
+    """Other software may mark before us, also what guests send; our bits count from where we have set them."""
     settings = RulesetSettings()
-    rendered = ruleset(hosts("eth0"), settings)
+    rendered = ruleset(hosts("eth0", stages=stages), settings)
     first = rendered[base.INET].chains["raw-prerouting"].rules[0]
+    packet = walk.packet(
+        host_net(OUTSIDE[4][0]), host_net(OUTSIDE[4][1]), 6, ports=(1, 2), in_interface="eth1", out_interface="eth0"
+    )
 
-    assert first.statements == (SetMark(settings.mark, clear=True),)
+    assert first.statements == (SetMark(settings.mark * 3, clear=True),)
+    if "forward" not in stages:
+        marked = dataclasses.replace(packet, mark=settings.mark << 1)
+        assert walk.forwarded(rendered, marked).result == "accept"
