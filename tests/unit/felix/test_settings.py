@@ -266,3 +266,11 @@ def test_without_ipv6_in_the_kernel_there_is_none_whatever_settings_say() -> Non
 def test_the_bounds_for_guests_that_flood_are_on_unless_the_file_says_otherwise() -> None:
     assert dataplane_settings(settings(), "1").ruleset.limit_floods
     assert not dataplane_settings(settings(GuestFloodLimits="false"), "1").ruleset.limit_floods
+
+
+def test_of_the_mark_two_neighbouring_bits_are_ours_or_the_default_stays() -> None:
+    assert ruleset_settings(settings(NftablesMarkMask="0xff00")).mark == 0x100
+    for wrong in ("0x80000000", "0x5000", "0", "0x1ffffffff", "all"):
+        found = resolve("host", [Source("test", {"NftablesMarkMask": wrong}, local=True)])
+        assert "NftablesMarkMask" in found.problems[0], wrong
+        assert ruleset_settings(found.settings).mark == 0x10000
