@@ -159,6 +159,27 @@ def test_a_host_endpoint_is_found_by_an_expected_address(out: Outside) -> None:
     out.expect("out>w0", among="out>host host>out out>w0")
 
 
+def test_an_endpoint_found_by_its_address_follows_an_interface_that_is_renamed_and_goes_with_it(out: Outside) -> None:
+    def places() -> dict[str, str]:
+        out.trio.step()
+        return dict(out.trio.dataplane.wanted.host_interfaces)
+
+    out.trio.put(host_endpoint("", expectedIPs=["198.51.100.8"]))
+    assert places() == {}
+    ip("link", "add", "eth8", "type", "veth", "peer", "name", "eth8-peer")
+    try:
+        ip("address", "add", "198.51.100.8/24", "dev", "eth8")
+        assert places() == {"eth8": "he"}
+        ip("link", "set", "eth8", "name", "eth7")
+        assert places() == {"eth7": "he"}
+        # Nova may call it so: then it is a guest's.
+        ip("link", "set", "eth7", "name", "tapeth7")
+        assert places() == {}
+    finally:
+        ip("link", "delete", "eth8-peer")
+    assert places() == {}
+
+
 @pytest.mark.conformance("H4")
 @NAMED_OR_ALL
 def test_policies_open_what_they_say_in_their_direction(out: Outside, interface: str) -> None:
