@@ -30,6 +30,10 @@ class Batch(NamedTuple):
     plugged: tuple[str, ...] = ()
 
 
+MOST_STEPS = 200
+"""Many more than any batch needs."""
+
+
 class MortalFelix:
     """`deaths` counts how often it was killed."""
 
@@ -68,10 +72,12 @@ class MortalFelix:
         self._dataplane = Dataplane(self._settings, lambda: self._now, self.kernel.access())
 
     def _rest(self) -> None:
-        """Step until a stranger's grace is over and nothing happens any more."""
-        quiet = 0.0
+        """Step until a stranger's grace is over and nothing happens any more. AssertionError if that never comes."""
+        quiet, steps = 0.0, 0
         while quiet <= GRACE + PAUSE:
             report = self._dataplane.step(self._store.news(), self._now)
+            steps += 1
+            assert steps < MOST_STEPS, f"it never rests: {report}"
             quiet = 0.0 if any(report.operations.values()) else quiet + PAUSE
             self._now += PAUSE
 
