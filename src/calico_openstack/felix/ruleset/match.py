@@ -10,9 +10,8 @@ positive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 from calico_openstack.felix.ruleset import fields
 from calico_openstack.felix.ruleset.fields import Field, byte, last_address, port
@@ -71,10 +70,7 @@ class Matcher:
             if version:
                 conditions += self._addresses(side, addresses[version], version, rule)
             conditions += self._ports(side, addresses, ports, version, rule)
-        for chosen in product(*conditions):
-            conditions_met = _consistent([statement for part in chosen for statement in part])
-            if conditions_met is not None:
-                yield conditions_met
+        yield from _combinations(conditions)
 
     def _addresses(self, side: WantedMatch, field: Field, version: int, rule: WantedRule) -> list[Alternatives]:
         conditions = []
@@ -147,6 +143,18 @@ class Matcher:
         spec = SetSpec(f"{kind}-{content}", key, interval=True)
         self.literal[spec] = elements
         return spec
+
+
+def _combinations(conditions: list[Alternatives]) -> Iterable[Statements]:
+    """One of each, in every way that a packet can meet. Built up one condition at a time, so that what contradicts
+    itself is dropped before it is multiplied: ten conditions that each name six protocols have six combinations, not
+    6^10.
+    """
+    met: dict[Statements, None] = {(): None}
+    for alternatives in conditions:
+        grown = (_consistent([*before, *more]) for before in met for more in alternatives)
+        met = dict.fromkeys(combination for combination in grown if combination is not None)
+    return met
 
 
 def _consistent(conditions: list[Statement]) -> Statements | None:

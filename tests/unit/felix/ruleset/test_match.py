@@ -88,3 +88,11 @@ def test_a_rule_that_no_packet_can_meet_becomes_no_rule() -> None:
     rule = WantedRule(action="allow", version=4, icmp=Icmp(8), source=WantedMatch(ports=(PortRange(80, 80),)))
 
     assert texts(rule) == []
+
+
+def test_many_negated_named_ports_multiply_by_protocols_once_and_not_each() -> None:
+    names = tuple(SetId(f"n:port{number}") for number in range(12))
+    side = WantedMatch(not_port_sets=names)
+    rule = WantedRule(action="allow", source=side, destination=side)
+
+    assert 0 < len(texts(rule)) < 40
