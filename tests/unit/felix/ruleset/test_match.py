@@ -94,5 +94,6 @@ def test_many_negated_named_ports_multiply_by_protocols_once_and_not_each() -> N
     names = tuple(SetId(f"n:port{number}") for number in range(12))
     side = WantedMatch(not_port_sets=names)
     rule = WantedRule(action="allow", source=side, destination=side)
+    matcher = Matcher(lambda set_id, use, version: MemberSet(set_id, use).specs(version), {})
 
-    assert 0 < len(texts(rule)) < 40
+    assert 0 < len(list(matcher.matches(rule))) < 40
