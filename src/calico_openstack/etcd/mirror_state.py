@@ -38,6 +38,7 @@ class Batch:
 
     The first batch holds every key there is; `in_sync` is True from then on, for each batch. `listed` tells a batch
     that comes from a list: the first, and those after a loss of history. `revision` is the newest taken in.
+    etcd keeps the order of revisions within a prefix only: who needs it between two keys follows a prefix of both.
     """
 
     events: list[Event]

@@ -160,10 +160,11 @@ class Host:
         words = [line[5:].split() if line[:4].isdigit() else line.split() for line in lines]
         return {word[0]: (word[-1], word[4]) for word in words if len(word) > 4 and word[1] == "BGP"}
 
-    def undisturbed_since(self, before: dict[str, tuple[str, str]]) -> bool:
-        """Whether these sessions stand as they stood. BIRD reckons `since` back from now, so it varies by 1 ms."""
+    def undisturbed_since(self, before: dict[str, tuple[str, str]], new: str = "") -> bool:
+        """Whether these sessions stand as they stood, with none beside them but perhaps the one called `new`.
+        BIRD reckons `since` back from now, so it varies by 1 ms."""
         now = self.sessions()
-        return now.keys() == before.keys() and all(
+        return now.keys() - {new} == before.keys() and all(
             now[name][0] == state and abs(seconds(now[name][1]) - seconds(since)) < 0.1
             for name, (state, since) in before.items()
         )

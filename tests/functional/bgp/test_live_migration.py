@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from calico_openstack.model.endpoint import EndpointKey
+from calico_openstack.model.keys import ResourceKey
 from calico_openstack.model.names import endpoint_name
 from calico_openstack.testing.compute_host import RESOURCES, eventually, in_namespace, ip, own_namespace
 from calico_openstack.testing.etcd_server import EtcdServer, free_port
@@ -43,12 +44,31 @@ def etcd() -> Iterator[EtcdServer]:
             server.cleanup()
 
 
+class Store:
+    """What the driver does with etcd, by etcdctl: a client in this process may have threads in another namespace."""
+
+    def __init__(self, etcd: EtcdServer) -> None:
+        self._etcd = etcd
+
+    def put(self, key: str, value: str) -> None:
+        self._etcd.etcdctl("put", key, value)
+
+    def get(self, key: str) -> Any:
+        """The document, or None."""
+        found = self._etcd.etcdctl("get", "--print-value-only", key)
+        return json.loads(found) if found else None
+
+    def delete(self, key: str) -> None:
+        assert self._etcd.etcdctl("del", key).split() == ["1"], key
+
+
 class Felix:
     """Felix of one host of the fabric."""
 
     def __init__(self, host: Any, datastore: str) -> None:
         self.host = host
         self.log = host.directory / "felix.log"
+        self._store = Store(host.fabric.etcd)
         self._config = host.directory / "felix.cfg"
         self._config.write_text(
             f"[global]\nFelixHostname = {host.name}\nEtcdEndpoints = {datastore}\nMetadataAddr = none\n"
@@ -74,8 +94,8 @@ class Felix:
 
     def up(self) -> bool:
         status = f"/calico/felix/v2/no-region/host/{self.host.name}/workload/openstack/openstack%2f{INSTANCE}"
-        found = self.host.fabric.client.get(f"{status}/endpoint/{PORT}")
-        return found is not None and json.loads(found.value)["status"] == "up"
+        found = self._store.get(f"{status}/endpoint/{PORT}")
+        return found is not None and found["status"] == "up"
 
     def metrics(self) -> list[set[int]]:
         """Of the guest's routes, IPv4 and IPv6."""
@@ -91,6 +111,7 @@ class Cloud:
 
     def __init__(self, fabric: Any, hosts: list[Any]) -> None:
         self.fabric = fabric
+        self.store = Store(fabric.etcd)
         self.hosts = {host.name: host for host in hosts}
         self.client = hosts[2]
         link = f"{fabric.prefix}etcd"[-15:]
@@ -106,9 +127,10 @@ class Cloud:
         self.felix = {host.name: Felix(host, f"http://{DATASTORE}:{fabric.etcd.port}") for host in hosts[:2]}
 
     def put(self, kind: str, name: str, spec: dict[str, Any]) -> None:
-        self.fabric.put(kind, name, spec)
+        document = {"kind": kind, "apiVersion": "projectcalico.org/v3", "metadata": {"name": name}, "spec": spec}
+        self.store.put(ResourceKey(kind, name).path, json.dumps(document))
 
-    def endpoint(self, host: str) -> tuple[str, bytes]:
+    def endpoint(self, host: str) -> tuple[str, str]:
         spec = {
             "orchestrator": "openstack",
             "workload": INSTANCE,
@@ -121,7 +143,7 @@ class Cloud:
         }
         return self._document("WorkloadEndpoint", "workloadendpoints", host, spec)
 
-    def migration(self, source: str, target: str) -> tuple[str, bytes]:
+    def migration(self, source: str, target: str) -> tuple[str, str]:
         def side(host: str) -> dict[str, Any]:
             parts = {"hostname": host, "orchestratorID": "openstack", "workloadID": f"openstack/{INSTANCE}"}
             return {"workloadEndpoint": {**parts, "endpointID": PORT}}
@@ -130,11 +152,11 @@ class Cloud:
             "LiveMigration", "livemigrations", target, {"source": side(source), "target": side(target)}
         )
 
-    def _document(self, kind: str, plural: str, host: str, spec: dict[str, Any]) -> tuple[str, bytes]:
+    def _document(self, kind: str, plural: str, host: str, spec: dict[str, Any]) -> tuple[str, str]:
         name = endpoint_name(EndpointKey("openstack", host, "openstack", INSTANCE, PORT))
         metadata = {"name": name, "namespace": "openstack", "uid": f"uid-{host}"}
         document = {"kind": kind, "apiVersion": "projectcalico.org/v3", "metadata": metadata, "spec": spec}
-        return f"{RESOURCES}{plural}/openstack/{name}", json.dumps(document).encode()
+        return f"{RESOURCES}{plural}/openstack/{name}", json.dumps(document)
 
     def ways(self) -> list[list[str]]:
         """Where the third host sends what is for the guest."""
@@ -144,7 +166,7 @@ class Cloud:
         return [[self.hosts[host].v4], [self.hosts[host].v6]]
 
     def boot(self, host: str) -> None:
-        self.fabric.client.put(*self.endpoint(host))
+        self.store.put(*self.endpoint(host))
         self.guest.plug(self.hosts[host].namespace)
         eventually(self.felix[host].up, f"{host} is up")
         self.guest.move(self.hosts[host].namespace)
@@ -164,8 +186,8 @@ class Cloud:
             for felix in (leaving, coming) if restart else ():
                 felix.restart()
 
-        self.fabric.client.put(*self.migration(source, target))
-        self.fabric.client.put(*self.endpoint(target))
+        self.store.put(*self.migration(source, target))
+        self.store.put(*self.endpoint(target))
         self.guest.plug(there)
         eventually(coming.up, "the target is up without routes", 60)
         again()
@@ -182,8 +204,8 @@ class Cloud:
         assert self.ways() == self.via(target)
         left_behind = self.guest.arrived(here)
 
-        self.fabric.client.delete(self.migration(source, target)[0])
-        self.fabric.client.delete(self.endpoint(source)[0])
+        self.store.delete(self.migration(source, target)[0])
+        self.store.delete(self.endpoint(source)[0])
         self.guest.unplug(here)
         eventually(lambda: leaving.metrics() == [set(), set()], "nothing left on the source")
         assert coming.metrics() == [{512}, {512}]
@@ -289,8 +311,8 @@ def test_an_evacuated_guest_is_reached_although_others_still_remember_its_old_ho
     cloud.boot("h1")
     cloud.hosts["h1"].ip("link", "set", "eth0", "down")
 
-    cloud.fabric.client.delete(cloud.endpoint("h1")[0])
-    cloud.fabric.client.put(*cloud.endpoint("h2"))
+    cloud.store.delete(cloud.endpoint("h1")[0])
+    cloud.store.put(*cloud.endpoint("h2"))
     there = cloud.hosts["h2"].namespace
     cloud.guest.plug(there)
     cloud.guest.move(there)

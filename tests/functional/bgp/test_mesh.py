@@ -132,9 +132,7 @@ def test_while_etcd_is_away_routes_go_on_and_a_change_arrives_when_it_is_back(me
     fabric.put("BGPPeer", "late", {"peerIP": "10.99.0.200", "asNumber": 65000})
 
     wait_for("the new session", lambda: "Global_10_99_0_200" in one.sessions())
-    after = one.sessions()
-    after.pop("Global_10_99_0_200")
-    assert after == before
+    assert one.undisturbed_since(before, new="Global_10_99_0_200")
 
 
 def test_a_new_peer_touches_no_other_session(mesh: Any, wait_for: Any) -> None:
@@ -144,9 +142,7 @@ def test_a_new_peer_touches_no_other_session(mesh: Any, wait_for: Any) -> None:
     one.fabric.put("BGPPeer", "extra", {"node": "h1", "peerIP": "10.99.0.201", "asNumber": 65001})
 
     wait_for("the session", lambda: "Node_10_99_0_201" in one.sessions())
-    after = one.sessions()
-    after.pop("Node_10_99_0_201")
-    assert after == before
+    assert one.undisturbed_since(before, new="Node_10_99_0_201")
 
 
 def test_bad_objects_disable_themselves_and_the_status_says_why(mesh: Any, wait_for: Any) -> None:
@@ -160,9 +156,7 @@ def test_bad_objects_disable_themselves_and_the_status_says_why(mesh: Any, wait_
     fabric.put("BGPPeer", "good", {"peerIP": "10.99.0.204", "asNumber": 65001})
 
     wait_for("the good one", lambda: "Global_10_99_0_204" in one.sessions())
-    after = one.sessions()
-    after.pop("Global_10_99_0_204")
-    assert after == before
+    assert one.undisturbed_since(before, new="Global_10_99_0_204")
     wanted = {"BGPPeer/bad", "BGPPeer/no-filter", "BGPPeer/no-password"}
     wait_for("three reasons", lambda: {row["object"] for row in one.status()["problems"]} == wanted)
     assert one.status()["configuration"]["error"] == ""

@@ -94,7 +94,7 @@ def test_changes_and_deletions_follow(client: Any, root: str, follow: Any) -> No
 
 
 def test_a_busy_consumer_gets_the_latest_value_once_in_order_of_revision(client: Any, root: str, follow: Any) -> None:
-    following = follow(root, root + "end/")
+    following = follow(root)
     following.next()
     for number in range(50):
         client.put(root + "often", b"%d" % number)
