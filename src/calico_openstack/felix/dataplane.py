@@ -24,11 +24,12 @@ from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.reconcile import Reconciler
 from calico_openstack.daemon.retry import Failure, Retries
 from calico_openstack.felix.arrivals import Arrivals
+from calico_openstack.felix.disturbances import disturbed, unset
 from calico_openstack.felix.firewall import Firewall
 from calico_openstack.felix.flows import Flows
 from calico_openstack.felix.kernel.access import KernelAccess
 from calico_openstack.felix.kernel.links import Links
-from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours, concerns
+from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours
 from calico_openstack.felix.kernel.routes import RouteKey, Routes
 from calico_openstack.felix.kernel.shared_tables import Crowding
 from calico_openstack.felix.own_interfaces import OwnInterfaces
@@ -243,13 +244,8 @@ class Dataplane:
         grace = self._routes.wake_at()
         if grace is not None and grace <= now:
             self._hosts_drifted()
-        disturbed = [
-            event.route.ifindex for event in happened.routes if self._routes.concerns(event, self._taps.routes)
-        ]
-        disturbed += [
-            event.neighbour.ifindex for event in happened.neighbours if concerns(event, self._taps.neighbours)
-        ]
-        for ifindex in disturbed:
+        self._look_at.update(unset(happened, self._taps, self._name_of))
+        for ifindex in disturbed(happened, self._routes, self._taps):
             self._hosts_drifted()
             if ifindex in self._links.by_index:
                 self._look_at.add(self._links.by_index[ifindex].name)
@@ -378,18 +374,20 @@ class Dataplane:
         return self.settings.ruleset.is_tap(name)
 
     def _wake_at(self) -> float | None:
+        # What waits for the firewall, or for the list of routes, is due when these are.
+        unprotected = self._firewall.trouble is not None
         times = [
             self._firewall.wake_at(),
-            None if self._firewall.trouble else self._route_keeper.wake_at(),
+            None if unprotected else self._route_keeper.wake_at(),
             self._neighbour_keeper.wake_at(),
             self._read_back.failures.wake_at(),
             self._own_interfaces.failures.wake_at(),
             self._unlisted.wake_at(),
-            self._routes.wake_at(),
+            None if self._route_keeper.trouble else self._routes.wake_at(),
             self._flows.wake_at(),
             self._shaping.wake_at(),
-            self._surroundings.wake_at(),
-            self._switchover.wake_at(),
+            None if unprotected else self._surroundings.wake_at(),
+            None if unprotected else self._switchover.wake_at(),
             self._arrivals.wake_at(),
             0.0 if self._look_at else None,
         ]

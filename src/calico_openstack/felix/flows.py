@@ -122,9 +122,11 @@ class Flows:
 
     def wake_at(self) -> float | None:
         if self._trouble:
-            return self._trouble.wake_at()
-        goes_on = self._releasing or (self._under_way and self._may_judge)
-        return 0.0 if goes_on else self._barred.wake_at()
+            retries = (failure.due for what, failure in self._trouble if what != "judge" or self._may_judge)
+            return min(retries, default=None)
+        if self._releasing or (self._under_way and self._may_judge):
+            return 0.0
+        return self._barred.wake_at() if self._may_judge else None
 
     @property
     def _under_way(self) -> bool:

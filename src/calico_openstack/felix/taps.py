@@ -161,6 +161,10 @@ class Taps:
         """Whether a local endpoint lists the address, be its interface there or not."""
         return self._listed[net] > 0
 
+    def awarded(self, net: Net) -> Route | None:
+        """The route that exactly this prefix is to have."""
+        return self._awarded.get(net)
+
     def is_routed(self, net: Net) -> bool:
         """Whether an interface is to have a route for exactly this prefix."""
         return self._claims.winner(net) is not None

@@ -11,6 +11,7 @@ import pytest
 
 from calico_openstack.felix.dataplane import DataplaneSettings
 from calico_openstack.felix.kernel.routes import GRACE, Routes
+from calico_openstack.felix.kernel.sysctls import ROOT, Sysctls
 from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey
@@ -239,3 +240,54 @@ def test_many_endpoints_are_adopted_quickly_and_one_more_costs_little(stage: Sta
     # Generous: this is against something quadratic or forked, not a benchmark.
     assert adopted < 5
     assert added < 0.5
+
+
+@pytest.mark.parametrize("way", ["dev eth0", "via 192.0.2.9", "blackhole", "dev tapb proto static"])
+@pytest.mark.parametrize("address", ["10.0.0.1", "2001:db8::1"])
+def test_a_route_that_another_put_in_the_place_of_ours_goes_at_once(namespace: None, address: str, way: str) -> None:
+    """Of a replacement the kernel tells the new route alone, and that is none of a tap's."""
+    stage = Stage(DataplaneSettings(remove_external_routes=False))
+    tap("a")
+    tap("b")
+    ip("link", "add", "eth0", "type", "veth", "peer", "name", "outside")
+    for command in ("link set outside up", "link set eth0 up", "addr add 192.0.2.1/24 dev eth0"):
+        ip(*command.split())
+    stage.step(wanted(endpoint("a", address), endpoint("b", "10.0.0.2")))
+    stage.settle()
+    kind = ["blackhole"] if way == "blackhole" else []
+    if ":" in address and "via" in way:
+        way = "via fe80::9 dev eth0"
+
+    ip("route", "replace", *kind, address, *([] if kind else way.split()), "metric", "1024")
+    assert routes("a") == set()
+    report = stage.step()
+
+    assert report.operations["routes"] >= 1
+    assert routes("a") == {address}
+    stage.settle()
+    stage.dataplane.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("ipv4/conf/tapa/forwarding", "0"),
+        ("ipv4/conf/tapa/proxy_arp", "0"),
+        ("ipv4/conf/tapa/rp_filter", "2"),
+        ("ipv6/conf/tapa/forwarding", "0"),
+        ("ipv4/ip_forward", "0"),
+    ],
+)
+def test_a_sysctl_that_somebody_changes_is_put_right_at_once(stage: Stage, path: str, value: str) -> None:
+    tap("a")
+    stage.step(wanted(endpoint("a", "10.0.0.1", "2001:db8::1")))
+    stage.settle()
+    right = Sysctls().read(path)
+
+    (ROOT / path).write_text(value)
+    report = stage.step()
+
+    assert report.operations["sysctls"] >= 1
+    assert Sysctls().read(path) == right != value
+    stage.settle()
+    assert not any(stage.step().operations.values())

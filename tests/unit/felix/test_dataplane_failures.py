@@ -6,11 +6,14 @@ from collections.abc import Callable
 import pytest
 
 from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
+from calico_openstack.felix.kernel.barred import PERIOD
+from calico_openstack.felix.kernel.routes import GRACE
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import parse_net
 from calico_openstack.netlink import rtnl
-from calico_openstack.netlink.rtnl_routes import read_route
+from calico_openstack.netlink.conntrack import Ends, Tracked
+from calico_openstack.netlink.rtnl_routes import device_route, read_route
 from calico_openstack.netlink.wire import Message, Request
 from calico_openstack.testing.fake_kernel import FakeKernel
 
@@ -48,6 +51,12 @@ class Stage:
 
     def begin(self) -> Report:
         return self.step(Changes(profiles={"open": OPEN}, endpoints={A.key: A, B.key: B}))
+
+
+TCP = Tracked(
+    Ends(parse_net("10.0.0.8"), parse_net("10.0.0.1"), 6, (40000, 22)),
+    Ends(parse_net("10.0.0.1"), parse_net("10.0.0.8"), 6, (22, 40000)),
+)
 
 
 def first(times: int, code: int, *kinds: int) -> Callable[[Request], int]:
@@ -183,3 +192,35 @@ def test_while_the_firewall_is_refused_nothing_spins() -> None:
     assert report.wake_at is not None
     assert report.wake_at > stage.now
     assert stage.kernel.routes == {}
+
+
+def test_a_strangers_grace_that_ends_while_routes_cannot_be_read_makes_nobody_spin() -> None:
+    stage = Stage()
+    stranger = device_route(parse_net("10.0.0.9"), stage.kernel.plug("tapc"), metric=0)
+    stage.kernel.routes[stranger.destination, 0, 0] = stranger
+    stage.begin()
+    assert stage.step(seconds=2).wake_at == stage.now + GRACE - 2
+    stage.kernel.fails = first(1, errno.EBUSY, rtnl.GETROUTE)
+
+    report = stage.step(seconds=GRACE + 1)
+
+    assert report.trouble is not None
+    assert report.wake_at is not None
+    assert report.wake_at > stage.now
+    stage.step(seconds=5)
+    assert stranger not in stage.kernel.routes.values()
+
+
+def test_flows_whose_time_comes_while_the_firewall_is_refused_make_nobody_spin() -> None:
+    stage = Stage()
+    stage.begin()
+    flows = stage.dataplane._flows
+    flows._barred.bar([TCP], stage.now)
+    flows._trouble.failed("judge", "no buffer space", stage.now)
+    stage.kernel.refuses = lambda operation: True
+
+    report = stage.step(Changes(endpoints={A.key: endpoint("a", "10.0.0.7")}), seconds=PERIOD + 1)
+
+    assert report.trouble is not None
+    assert report.wake_at is not None
+    assert report.wake_at > stage.now

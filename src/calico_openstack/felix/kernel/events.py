@@ -1,4 +1,5 @@
-"""What others, and we ourselves, do to links, routes, neighbours, traffic control and nf_tables, for the apply thread.
+"""What others, and we ourselves, do to links, their settings, routes, neighbours, traffic control and nf_tables, for
+the apply thread.
 
 Events only say what to look at again. Lost events (ENOBUFS) mean: look at everything again. Needs CAP_NET_ADMIN only
 for its large buffer.
@@ -12,6 +13,7 @@ from calico_openstack.felix.kernel.foreign_tables import changes_others
 from calico_openstack.netlink import rtnl
 from calico_openstack.netlink.rtnl_links import LinkEvent, read_link
 from calico_openstack.netlink.rtnl_neighbours import NeighbourEvent, read_neighbour
+from calico_openstack.netlink.rtnl_netconf import GROUP_IPV4_NETCONF, GROUP_IPV6_NETCONF, Setting, read_settings
 from calico_openstack.netlink.rtnl_routes import RouteEvent, read_route
 from calico_openstack.netlink.socket import NETFILTER, ROUTE, NetlinkSocket, Overrun
 from calico_openstack.netlink.traffic_control import GROUP_TC, changed_device
@@ -26,6 +28,8 @@ _GROUPS = (
     rtnl.GROUP_IPV4_ROUTE,
     rtnl.GROUP_IPV6_ROUTE,
     GROUP_TC,
+    GROUP_IPV4_NETCONF,
+    GROUP_IPV6_NETCONF,
 )
 
 
@@ -33,13 +37,15 @@ _GROUPS = (
 class Happened:
     """Events since the last look, in order within each kind. `lost`: there were more. `nft`: somebody, perhaps we,
     committed a transaction; `others`: it was about tables, chains or rules that are not ours. `shaped`: indexes of
-    interfaces whose traffic control changed. `addresses`: some interface has others.
+    interfaces whose traffic control changed. `settings`: sysctls of interfaces as they are now. `addresses`: some
+    interface has others.
     """
 
     links: list[LinkEvent] = field(default_factory=list)
     routes: list[RouteEvent] = field(default_factory=list)
     neighbours: list[NeighbourEvent] = field(default_factory=list)
     shaped: set[int] = field(default_factory=set)
+    settings: list[Setting] = field(default_factory=list)
     lost: bool = False
     nft: bool = False
     others: bool = False
@@ -56,6 +62,8 @@ class Happened:
             self.addresses = True
         elif (shaped := changed_device(message)) is not None:
             self.shaped.add(shaped)
+        else:
+            self.settings += read_settings(message)
 
 
 class KernelEvents:

@@ -68,6 +68,8 @@ class Links:
 
     def _remove(self, name: str) -> None:
         link = self.by_name.pop(name)
-        self.by_index.pop(link.ifindex, None)
+        # Unless that interface has taken another's name since: then it is known by that.
+        if self.by_index.get(link.ifindex) == link:
+            del self.by_index[link.ifindex]
         self._changed.add(name)
         self._flapped.add(name)

@@ -151,3 +151,11 @@ class Routes:
         # Scope "nowhere" (255) and protocol 0 match any; the destination, device, metric and TOS are what counts.
         scope = 255 if key.destination.version == 4 else 0
         return Route(key.destination, key.ifindex, key.metric, 0, scope, tos=key.tos)
+
+
+def displaces(event: RouteEvent, mine: Route) -> bool:
+    """Whether another's route may stand where ours should. When one is replaced, the kernel tells the new one alone,
+    wherever that leads."""
+    route = event.route
+    here = (route.destination, route.table, route.metric, route.tos)
+    return not event.deleted and route != mine and here == (mine.destination, mine.table, mine.metric, mine.tos)
