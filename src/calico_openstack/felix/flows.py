@@ -108,6 +108,7 @@ class Flows:
     def judge(self, settings: RulesetSettings, now: float) -> None:
         """Judge what is due. To be called when the kernel's firewall has what is wanted."""
         self._may_judge = True
+        self._bar(lambda: self._barred.adopt(now))
         until = self._barred.wake_at()
         if until is not None and until <= now:
             self._bar(lambda: self._barred.expire(now))

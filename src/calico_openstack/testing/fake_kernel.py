@@ -23,8 +23,8 @@ from calico_openstack.felix.kernel.events import Happened, KernelEvents
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
-from calico_openstack.felix.ruleset.difference import Actual, as_read
-from calico_openstack.felix.ruleset.objects import NamedSet, NftChanges, Operation, Ruleset, TableContent, apply
+from calico_openstack.felix.ruleset.difference import Actual, ActualTable, as_read
+from calico_openstack.felix.ruleset.objects import NamedSet, NftChanges, Operation, Ruleset, Table, TableContent, apply
 from calico_openstack.felix.wanted.host import Sysctl
 from calico_openstack.model.net import Net
 from calico_openstack.netlink.rtnl_links import Link, LinkEvent
@@ -146,6 +146,9 @@ class FakeTables(NftTables):
         self.readings += 1
         ours = {table: content for table, content in self._kernel.ruleset.items() if table in (INET, ARP, BOOT)}
         return as_read(ours)
+
+    def read_table(self, table: Table) -> ActualTable:
+        return as_read({table: self._kernel.ruleset.get(table, TableContent())})[table]
 
     def apply(self, changes: NftChanges) -> None:
         if not changes:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from calico_openstack.felix.dataplane import DataplaneSettings
+from calico_openstack.felix.kernel.barred import PERIOD, UDP_PERIOD
 from calico_openstack.felix.kernel.routes import GRACE, Routes
 from calico_openstack.felix.kernel.sysctls import ROOT, Sysctls
 from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import parse_net
+from calico_openstack.netlink.conntrack import Ends, Tracked
 from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
 from calico_openstack.testing.compute_host import Guest, eventually, ip
 from calico_openstack.testing.stage import Stage
@@ -291,3 +293,45 @@ def test_a_sysctl_that_somebody_changes_is_put_right_at_once(stage: Stage, path:
     assert Sysctls().read(path) == right != value
     stage.settle()
     assert not any(stage.step().operations.values())
+
+
+def test_what_a_former_process_barred_stays_so_for_its_time_and_no_longer(stage: Stage) -> None:
+    ends = parse_net("10.0.0.8"), parse_net("10.0.0.1")
+    stage.settle()
+    # Both ends use the same port, so the answers look like a flow of the other guest's own.
+    flows = [
+        Tracked(Ends(*ends, protocol, (500, 500)), Ends(*reversed(ends), protocol, (500, 500))) for protocol in (6, 17)
+    ]
+    stage.dataplane._flows._barred.bar(flows, stage.now)
+    table = ended()
+    fresh = Stage()
+    fresh.now = stage.now + 5
+
+    assert not any(fresh.step().operations.values())
+
+    assert ended() == table
+    assert table.count("elements = { 10.0.0.1 . 500 . 10.0.0.8 . 500 }") == 2
+    fresh.settle()
+    assert fresh.step(seconds=UDP_PERIOD).wake_at is not None
+    assert ended().count("elements") == 1
+    fresh.step(seconds=PERIOD)
+    assert ended().count("elements") == 0
+    fresh.dataplane.close()
+
+
+def test_a_damaged_table_of_what_a_former_process_barred_is_made_anew_with_the_same_elements(stage: Stage) -> None:
+    ends = parse_net("2001:db8::8"), parse_net("2001:db8::1")
+    flow = Tracked(Ends(*ends, 6, (1000, 22)), Ends(*reversed(ends), 6, (22, 1000)))
+    stage.dataplane._flows._barred.bar([flow], stage.now)
+    table = ended()
+    subprocess.run(["nft", "flush chain inet calico-ended forward"], check=True)
+    fresh = Stage()
+
+    fresh.step()
+    fresh.dataplane.close()
+
+    assert ended() == table
+
+
+def ended() -> str:
+    return subprocess.run(["nft", "list", "table", "inet", "calico-ended"], capture_output=True, text=True).stdout

@@ -81,6 +81,18 @@ class NftTables:
             self.failed_readings += 1
             raise
 
+    def read_table(self, table: Table) -> ActualTable:
+        """One table, whosever it is; empty if it is not there."""
+        content = ActualTable()
+        try:
+            self._read_chains(table, content)
+            self._read_sets(table, content)
+        except NetlinkError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return ActualTable()
+        return content
+
     def _read_consistently(self) -> Actual:
         for _ in range(_READ_TRIES):
             before = self.generation()
