@@ -46,11 +46,18 @@ def target(settings: EtcdSettings, endpoint: str) -> tuple[str, bool]:
 
 
 def credentials(settings: EtcdSettings) -> Any:
-    """TLS credentials from the settings' files, read now. Raises OSError naming the file."""
+    """TLS credentials from the settings' files, read now. Raises OSError naming the file.
+
+    A certificate without a key, or the reverse, also an empty file while it is being renewed, would make gRPC abort
+    the whole process (grpc_tls_certificate_distributor.cc).
+    """
+    certificate, key = _read(settings.cert_file), _read(settings.key_file)
+    if bool(certificate) != bool(key):
+        lacking, path = ("certificate", settings.cert_file) if key else ("key", settings.key_file)
+        found = f"{path} is empty" if path else "none is set"
+        raise OSError(f"a client certificate and its key are needed together, and the {lacking} is missing: {found}")
     return grpc.ssl_channel_credentials(
-        root_certificates=_read(settings.ca_file),
-        private_key=_read(settings.key_file),
-        certificate_chain=_read(settings.cert_file),
+        root_certificates=_read(settings.ca_file), private_key=key, certificate_chain=certificate
     )
 
 
