@@ -296,11 +296,12 @@ def test_a_sysctl_that_somebody_changes_is_put_right_at_once(stage: Stage, path:
 
 
 def test_what_a_former_process_barred_stays_so_for_its_time_and_no_longer(stage: Stage) -> None:
-    ends = parse_net("10.0.0.8"), parse_net("10.0.0.1")
+    client, server = parse_net("10.0.0.8"), parse_net("10.0.0.1")
     stage.settle()
     # Both ends use the same port, so the answers look like a flow of the other guest's own.
     flows = [
-        Tracked(Ends(*ends, protocol, (500, 500)), Ends(*reversed(ends), protocol, (500, 500))) for protocol in (6, 17)
+        Tracked(Ends(client, server, protocol, (500, 500)), Ends(server, client, protocol, (500, 500)))
+        for protocol in (6, 17)
     ]
     stage.dataplane._flows._barred.bar(flows, stage.now)
     table = ended()
@@ -320,8 +321,8 @@ def test_what_a_former_process_barred_stays_so_for_its_time_and_no_longer(stage:
 
 
 def test_a_damaged_table_of_what_a_former_process_barred_is_made_anew_with_the_same_elements(stage: Stage) -> None:
-    ends = parse_net("2001:db8::8"), parse_net("2001:db8::1")
-    flow = Tracked(Ends(*ends, 6, (1000, 22)), Ends(*reversed(ends), 6, (22, 1000)))
+    client, server = parse_net("2001:db8::8"), parse_net("2001:db8::1")
+    flow = Tracked(Ends(client, server, 6, (1000, 22)), Ends(server, client, 6, (22, 1000)))
     stage.dataplane._flows._barred.bar([flow], stage.now)
     table = ended()
     subprocess.run(["nft", "flush chain inet calico-ended forward"], check=True)
