@@ -6,9 +6,9 @@ PYTEST := $(BIN)/pytest -q $(if $(K),-k "$(K)") $(ARGS)
 SOURCES := src tests benchmarks
 
 # Rungs with real processes: what failed is run once more, alone, and both runs are shown. A shared, noisy machine can
-# starve a process for seconds; a fault fails twice.
+# starve a process for seconds; a fault fails twice. The first run may take pytest's options for running side by side.
 define twice
-@$(PYTEST) -o cache_dir=build/$(1) tests/$(1); status=$$?; [ $$status -ne 1 ] && exit $$status; \
+@$(PYTEST) $(2) -o cache_dir=build/$(1) tests/$(1); status=$$?; [ $$status -ne 1 ] && exit $$status; \
     echo "== $(1): once more, only what failed"; \
     $(PYTEST) -o cache_dir=build/$(1) --last-failed --last-failed-no-failures=none tests/$(1)
 endef
@@ -43,7 +43,7 @@ laws: ## property tests over generated clouds; N=3000 for more examples
 	@LAWS_EXAMPLES=$(or $(N),25) $(PYTEST) $(if $(N),--timeout=0) -n 2 tests/laws
 
 functional: ## one seam at a time with the real tool, in network namespaces (root)
-	$(call twice,functional)
+	$(call twice,functional,$(if $(K),,-n 3 --dist loadfile))
 
 cloud: ## the whole chain in the sandbox, real packets (root)
 	$(call twice,cloud)
