@@ -57,7 +57,6 @@ def setup(level: str = "INFO", **bound: str) -> None:
 
     An unknown level means INFO: a typing error in a settings file must not silence an agent.
     """
-    number = LEVELS.get(level.upper(), logging.INFO)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -79,7 +78,7 @@ def setup(level: str = "INFO", **bound: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(number)
+    set_level(level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -93,6 +92,13 @@ def setup(level: str = "INFO", **bound: str) -> None:
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
+
+
+def set_level(level: str) -> None:
+    """Another level from now on, for lines of ours and of libraries; unknown ones as in `setup`."""
+    number = LEVELS.get(level.upper(), logging.INFO)
+    if logging.getLogger().level != number:
+        logging.getLogger().setLevel(number)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from calico_openstack.daemon import garbage
+from calico_openstack.daemon import garbage, logs
 from calico_openstack.daemon.health import Health
 from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.tasks import Tasks
@@ -109,6 +109,7 @@ class Felix:
             self._store.configurations.values(), self.settings.felix_hostname, self._store.node_labels
         )
         resolved = resolve(self.settings.felix_hostname, [*self._local, *sources])
+        logs.set_level(resolved.settings.log_severity_screen)
         self._complain(resolved.problems, resolved.without_effect)
         self._running.use(resolved.settings, resolved.origins)
         self._graph.set_allow_spoofing(self.settings.workload_source_spoofing)
@@ -127,7 +128,12 @@ class Felix:
         """Bring the kernel after the datastore, for ever."""
         loop = asyncio.get_running_loop()
         await self._wait_until_ready()
-        dataplane = await loop.run_in_executor(thread, Dataplane, self._dataplane_settings())
+        try:
+            dataplane = await loop.run_in_executor(thread, Dataplane, self._dataplane_settings())
+        except PermissionError as error:
+            raise Unable(
+                "the kernel may not be programmed: run Felix as root, with CAP_NET_ADMIN and CAP_NET_RAW"
+            ) from error
         self._running.dataplane = dataplane
         resyncs = Resyncs(time.monotonic())
         while True:

@@ -1,11 +1,17 @@
-"""Where a running Felix can be asked: health, metrics, the debug socket. Each follows its settings as they change."""
+"""Where a running Felix can be asked: health, metrics, the debug socket. Each follows its settings as they change.
+
+A listener that cannot be had (port taken, no such address) is reported and tried again: settings come from etcd for
+all hosts at once, and none of them is to stop programming guests for want of somebody to ask.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
 from calico_openstack.daemon.health import serve
+from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.tasks import Tasks
 from calico_openstack.felix.debug_socket import DebugSocket
 from calico_openstack.felix.metrics_server import METRICS_SETTINGS, MetricsServer
@@ -13,6 +19,11 @@ from calico_openstack.felix.running import Running
 from calico_openstack.felix.settings import FelixSettings
 from calico_openstack.felix.snapshot import snapshot
 from calico_openstack.felix.tables import TABLES
+
+log = get_logger("felix.listeners")
+
+AGAIN = 10.0
+"""Seconds between two tries to serve health."""
 
 
 def start(tasks: Tasks, running: Running) -> None:
@@ -25,11 +36,30 @@ def start(tasks: Tasks, running: Running) -> None:
 async def _health(running: Running) -> None:
     while True:
         settings = running.settings
-        server = None
-        if settings.health_enabled:
-            server = await serve(running.health, settings.health_host, settings.health_port)
-        await running.changed(settings, _values("health_enabled", "health_host", "health_port"))
-        if server is not None:
+        async with Tasks() as tasks:
+            if settings.health_enabled:
+                tasks.start("health server", _serve_health(running, settings.health_host, settings.health_port))
+            await running.unchanged(tasks, settings, _values("health_enabled", "health_host", "health_port"))
+
+
+async def _serve_health(running: Running, host: str, port: int) -> None:
+    """Until cancelled; never raises for what cannot be served. Each reason is said once."""
+    said = ""
+    while True:
+        try:
+            server = await serve(running.health, host, port)
+        except (OSError, ValueError) as error:
+            if str(error) != said:
+                said = str(error)
+                cure = "free the port, or set HealthHost and HealthPort"
+                log.warning("health.not_served", host=host, port=port, reason=said, cure=cure, again_in=AGAIN)
+            await asyncio.sleep(AGAIN)
+            continue
+        if said:
+            log.info("health.served", host=host, port=port)
+        try:
+            await asyncio.Event().wait()
+        finally:
             server.close()
 
 

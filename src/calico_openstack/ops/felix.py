@@ -78,7 +78,9 @@ def remove(config_file: str, unprotected: bool) -> None:
             )
         for line in removal.remove(settings.interface_prefix):
             click.echo(f"removed {line}")
-    except (SettingsError, OSError) as error:
+    except PermissionError as error:
+        _fail(f"{error}; run it as root")
+    except (SettingsError, OSError, ValueError) as error:
         _fail(str(error))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -231,3 +232,40 @@ def test_a_host_that_changes_its_region_leaves_no_reports_behind(host: Host, gue
     eventually(lambda: len([key for key in keys(f"{new}{HOST}/") if "/workload/" in key]) == 1, "reported anew")
     eventually(lambda: keys(old) == [f"{old}compute-02/status"], "nothing left")
     eventually(lambda: f"{new}{HOST}/status" in keys(new), "alive")
+
+
+def test_a_port_that_is_taken_costs_health_only_until_it_is_free(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 9099)):
+        host.ready()
+        host.start()
+        host.resync()
+        eventually(lambda: "health.not_served" in host.lines(), "said")
+        host.put(*configuration(f"node.{HOST}", ipv4NormalRoutePriority=77))
+        before = pid(host)
+    eventually(lambda: readiness()[0] == 200, "served when the port is free", within=60)
+    assert pid(host) == before
+    assert host.lines().count("health.not_served") == 1
+
+
+def test_a_health_address_in_etcd_that_no_host_has_ends_no_felix(host: Host) -> None:
+    host.ready(healthHost="no..such")
+    host.start(HealthHost="", LogSeverityScreen="")
+    host.resync()
+    eventually(lambda: "health.not_served" in host.lines(), "said")
+    host.ready(healthHost="127.0.0.1")
+    eventually(lambda: readiness()[0] == 200, "served at another address")
+    assert host.runs
+
+
+def test_the_log_level_of_the_datastore_counts_and_goes_again(host: Host) -> None:
+    host.ready()
+    host.start(LogSeverityScreen="")
+    host.resync()
+    host.ready(logSeverityScreen="Error", ipv4NormalRoutePriority=-1)
+    eventually(lambda: "error" in ask(str(host.debug_socket), "settings"), "in force")
+    host.ready(logSeverityScreen="Error", ipv4NormalRoutePriority=-2)
+    host.ready(logSeverityScreen="Error", metadataPort=8776)
+    eventually(lambda: "8776" in ask(str(host.debug_socket), "settings"), "taken in")
+    host.ready(ipv4NormalRoutePriority=-3)
+    eventually(lambda: "'-3'" in host.lines(), "heard again")
+    assert "'-2'" not in host.lines()
