@@ -93,6 +93,9 @@ class Taps:
             self._own(key, None, difference)
         for key, endpoint in changes.endpoints.items():
             self._own(key, endpoint, difference)
+        # One may have got the index of another: first let go what was, then take what is.
+        for interface in difference.interfaces:
+            self._leave(interface, difference)
         for interface in difference.interfaces:
             self._look(interface, difference)
         difference.watched |= difference.interfaces
@@ -206,21 +209,25 @@ class Taps:
         if endpoint is not None:
             self.owners[endpoint.interface] = endpoint
 
+    def _leave(self, interface: str, difference: Difference) -> None:
+        """Nothing is wanted any more of an interface that is gone, has no owner, or is another one now."""
+        before, link = self.programmed.get(interface), self._carrying(interface)
+        if before is None or (interface in self.owners and link is not None and link.ifindex == before.ifindex):
+            return
+        del self.programmed[interface]
+        self._replace(before.ifindex, before.wants, NOTHING, difference)
+        del self._names[before.ifindex]
+
     def _look(self, interface: str, difference: Difference) -> None:
         """Compare what an interface has with what it should have now."""
         owner, link = self.owners.get(interface), self._carrying(interface)
-        before = self.programmed.pop(interface, None)
-        after = None
-        if owner is not None and link is not None:
-            wants = host_wants(owner, self.rules, self._phase(owner.key))
-            after = self.programmed[interface] = Programmed(link.ifindex, wants)
-        if before is not None and (after is None or before.ifindex != after.ifindex):
-            self._replace(before.ifindex, before.wants, NOTHING, difference)
-            del self._names[before.ifindex]
-            before = None
-        if after is not None:
-            self._names[after.ifindex] = interface
-            self._replace(after.ifindex, before.wants if before else NOTHING, after.wants, difference)
+        if owner is None or link is None:
+            return
+        before = self.programmed.get(interface)
+        wants = host_wants(owner, self.rules, self._phase(owner.key))
+        self.programmed[interface] = Programmed(link.ifindex, wants)
+        self._names[link.ifindex] = interface
+        self._replace(link.ifindex, before.wants if before else NOTHING, wants, difference)
 
     def _replace(self, ifindex: int, before: HostWants, after: HostWants, difference: Difference) -> None:
         wanted = dict(after.neighbours)

@@ -199,3 +199,25 @@ def test_all_differences_together_are_what_a_fresh_start_would_want(history: lis
     assert host.neighbours == fresh.neighbours == host.taps.neighbours
     listed: set[Net] = {parse_net(text) for _, addresses in now.values() for text in addresses}
     assert {net for net in listed if net.is_host} == {net for net in listed if host.taps.is_wanted(net)}
+
+
+@given(st.permutations((7, 8, None)), st.permutations(("tap1", "tap2", "tap3")))
+def test_interfaces_that_take_each_others_names_at_once_take_over_what_belongs_to_the_name(
+    indexes: list[int | None], order: list[str]
+) -> None:
+    host = Host()
+    for number, ifindex in ((1, 7), (2, 8), (3, None)):
+        host.endpoint(f"e{number}", f"tap{number}", f"10.0.0.{number}", "10.0.0.9")
+        host.link(f"tap{number}", ifindex)
+    there = {name: Link(name, i, True, True) for name, i in zip(("tap1", "tap2", "tap3"), indexes, strict=True) if i}
+    host.links.clear()
+    host.links.update(there)
+
+    host.told(host.taps.update(Changes(), order))
+
+    own = {f"10.0.0.{name[3]}": link.ifindex for name, link in there.items()}
+    assert host.routed() == own | {"10.0.0.9": 8}
+    assert {(key.ifindex, key.address.address) for key in host.neighbours} == {
+        (ifindex, address) for own_address, ifindex in own.items() for address in (own_address, "10.0.0.9")
+    }
+    assert host.routes == host.taps.routes
