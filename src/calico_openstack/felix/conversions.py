@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 from calico_openstack.daemon.settings import FALSE, TRUE
+from calico_openstack.etcd.channels import target
+from calico_openstack.etcd.values import EtcdSettings
 from calico_openstack.model.names import check_region
 from calico_openstack.model.net import Net, host_net
 
@@ -18,6 +21,21 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def endpoints(text: str) -> tuple[str, ...]:
+    listed = words(text)
+    for endpoint in listed:
+        target(EtcdSettings(), endpoint)
+    return listed
+
+
+def server(text: str) -> str:
+    """`host:port`, or a host."""
+    if "/" in text:
+        raise ValueError("host:port is expected, without a scheme")
+    target(EtcdSettings(), text)
+    return text
+
+
 def boolean(text: str) -> bool:
     if text.lower() not in TRUE | FALSE:
         raise ValueError("true or false is expected")
@@ -26,10 +44,11 @@ def boolean(text: str) -> bool:
 
 def integer(low: int, high: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
-        number = int(text, 0) if text.lower().startswith("0x") else int(text)
-        if not low <= number <= high:
-            raise ValueError(f"a whole number from {low} to {high} is expected")
-        return number
+        with suppress(ValueError):
+            number = int(text, 0) if text.lower().startswith("0x") else int(text)
+            if low <= number <= high:
+                return number
+        raise ValueError(f"a whole number from {low} to {high} is expected")
 
     return convert
 
@@ -49,12 +68,14 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 def seconds(text: str) -> float:
     """Seconds as a number, or a Go duration (`1m30s`), as FelixConfiguration has them."""
     parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
-    number = float(text)
-    if not 0 <= number < 1e9:
-        raise ValueError("a number of seconds is expected")
-    return number
+    with suppress(ValueError):
+        if parts and "".join(number + unit for number, unit in parts) == text:
+            number = float(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+        else:
+            number = float(text)
+        if 0 <= number < 1e9:
+            return number
+    raise ValueError("a number of seconds, or a duration such as 1m30s, is expected")
 
 
 def choice(*words: str) -> Callable[[str], str]:

@@ -8,6 +8,8 @@ effect.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 LOCAL = frozenset(
     """
     DatastoreType FelixHostname EtcdAddr EtcdScheme EtcdEndpoints EtcdCaFile EtcdCertFile EtcdKeyFile EtcdUsername
@@ -89,6 +91,12 @@ _BY_LOWER = {name.lower(): name for name in LOCAL | SHARED}
 def parameter(name: str) -> str | None:
     """The parameter that is meant, in upstream's spelling; None if there is none of that name in any case."""
     return _BY_LOWER.get(name.lower())
+
+
+def nearest(name: str) -> str | None:
+    """The parameter that somebody who writes an unknown name may mean."""
+    close = get_close_matches(name.lower(), _BY_LOWER, n=1, cutoff=0.8)
+    return _BY_LOWER[close[0]] if close else None
 
 
 def parameter_of_field(field: str) -> str | None:

@@ -10,14 +10,14 @@ Pure: sources come in as mappings from parameter name to text (`settings_sources
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from calico_openstack.daemon.settings import SettingsError
 from calico_openstack.etcd.values import EtcdSettings
 from calico_openstack.felix import conversions as to
-from calico_openstack.felix.parameters import LOCAL
+from calico_openstack.felix.parameters import LOCAL, nearest
 from calico_openstack.model import failsafe
 from calico_openstack.model.failsafe import Failsafe, parse_failsafes
 from calico_openstack.model.net import Net, host_net
@@ -133,8 +133,8 @@ TYPED: dict[str, _Typed] = {
     "FailsafeOutboundHostPorts": _Typed("failsafe_outbound_host_ports", parse_failsafes, ()),
     "FelixHostname": _Typed("felix_hostname", to.hostname),
     "DatastoreType": _Typed("datastore_type", to.only("etcdv3")),
-    "EtcdEndpoints": _Typed("etcd_endpoints", to.words, ()),
-    "EtcdAddr": _Typed("etcd_addr", to.text),
+    "EtcdEndpoints": _Typed("etcd_endpoints", to.endpoints, ()),
+    "EtcdAddr": _Typed("etcd_addr", to.server),
     "EtcdScheme": _Typed("etcd_scheme", to.choice("http", "https")),
     "EtcdCaFile": _Typed("etcd_ca_file", to.text, None),
     "EtcdCertFile": _Typed("etcd_cert_file", to.text, None),
@@ -212,11 +212,15 @@ VITAL = frozenset(
 
 
 class Source(NamedTuple):
-    """Where values come from: a name for people, the values by parameter, whether it is this host's own."""
+    """Where values come from: a name for people, the values by parameter, whether it is this host's own.
+
+    `unknown`: names in it that no parameter has, as they are written there.
+    """
 
     name: str
     values: Mapping[str, str]
     local: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 class Resolved(NamedTuple):
@@ -235,6 +239,7 @@ def resolve(hostname: str, sources: Iterable[Source]) -> Resolved:
     chosen: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for source in sources:
+        problems += [f"{source.name}: {name} is no setting of Felix{_meant(name)}; ignored" for name in source.unknown]
         for name, text in source.values.items():
             typed = TYPED.get(name)
             if not source.local and name in LOCAL:
@@ -251,13 +256,46 @@ def resolve(hostname: str, sources: Iterable[Source]) -> Resolved:
                         raise SettingsError(sentence) from error
                     problems.append(f"{sentence}; ignored")
     settings = replace(FelixSettings(hostname), **chosen)
+    problems += _doubts(settings, origins)
+    return Resolved(settings, problems, sorted(ignored), origins)
+
+
+def _meant(name: str) -> str:
+    near = nearest(name)
+    return f" (is {near} meant?)" if near else ""
+
+
+def _doubts(settings: FelixSettings, origins: Mapping[str, str]) -> Iterator[str]:
+    """What is understood and taken, and yet hardly what somebody wants."""
     if not any(GUESTS.startswith(prefix) for prefix in settings.interface_prefix):
         prefixes = ",".join(settings.interface_prefix)
-        problems.append(
+        yield (
             f"{origins['InterfacePrefix']}: InterfacePrefix = {prefixes}: interfaces of OpenStack's guests begin with "
             f"{GUESTS}, and none of them will be programmed; set it to {prefixes},{GUESTS}"
         )
-    return Resolved(settings, problems, sorted(ignored), origins)
+    if settings.metadata_addr is not None and not _is_ipv4(settings.metadata_addr):
+        yield (
+            f"{origins['MetadataAddr']}: MetadataAddr = {settings.metadata_addr}: this is no IPv4 address, so "
+            f"169.254.169.254 is not translated for guests; set it to an IPv4 address, or to none"
+        )
+    for family, elevated, normal in (
+        ("IPv4", settings.ipv4_elevated_route_priority, settings.ipv4_normal_route_priority),
+        ("IPv6", settings.ipv6_elevated_route_priority, settings.ipv6_normal_route_priority),
+    ):
+        if elevated >= normal:
+            names = f"{family}ElevatedRoutePriority", f"{family}NormalRoutePriority"
+            origin = next(origins[name] for name in names if name in origins)
+            yield (
+                f"{origin}: {names[0]} = {elevated} is not below {names[1]} = {normal}, so other hosts keep to the "
+                f"former host of a guest that has just moved here; set it lower"
+            )
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        return host_net(text).version == 4
+    except ValueError:
+        return False
 
 
 def _converted(typed: _Typed, text: str) -> Any:

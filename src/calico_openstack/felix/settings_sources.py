@@ -15,7 +15,7 @@ ENVIRONMENT_PREFIX = "FELIX_"
 
 
 def file_source(path: str | Path) -> Source:
-    """`name = value` or `name: value` lines; sections and unknown names are ignored, as upstream does.
+    """`name = value` or `name: value` lines; sections are ignored, as upstream does.
 
     A comment may follow a value after white space; quotes around a value are not part of it. SettingsError if the file
     is unreadable.
@@ -25,12 +25,15 @@ def file_source(path: str | Path) -> Source:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}; give the right --config-file") from error
     values: dict[str, str] = {}
+    unknown: list[str] = []
     for line in text.splitlines():
         found = _LINE.fullmatch(line.strip())
         known = parameter(found["name"]) if found else None
         if found and known is not None:
             values[known] = _unquoted(found["value"])
-    return Source(str(path), values, local=True)
+        elif found:
+            unknown.append(found["name"])
+    return Source(str(path), values, local=True, unknown=tuple(unknown))
 
 
 _LINE = re.compile(r"(?P<name>[^#;\[=:][^=:]*?)\s*[=:]\s*(?P<value>.*)")
@@ -46,12 +49,15 @@ def _unquoted(text: str) -> str:
 def environment_source(environment: Mapping[str, str]) -> Source:
     """`FELIX_<NAME>`, in any case."""
     values = {}
+    unknown: list[str] = []
     for name, value in environment.items():
         if name.upper().startswith(ENVIRONMENT_PREFIX):
             known = parameter(name[len(ENVIRONMENT_PREFIX) :])
             if known is not None:
                 values[known] = value
-    return Source("environment", values, local=True)
+            else:
+                unknown.append(name)
+    return Source("environment", values, local=True, unknown=tuple(unknown))
 
 
 _CLIENT_PREFIXES = ("CALICO_", "")
@@ -99,17 +105,23 @@ def datastore_sources(
 
 def _source(configuration: FelixConfiguration) -> Source:
     values: dict[str, str] = {}
+    unknown: list[str] = []
     for name, value in configuration.fields.items():
         known = parameter_of_field(name)
-        if known in _PORT_LISTS:
+        if known is None:
+            unknown.append(name)
+        elif known in _PORT_LISTS:
             values[known] = _ports(value)
-        elif known is not None and isinstance(value, str | int | float | bool):
+        elif value is not None:
+            # Lists and objects are passed on, too: refused, or named as without effect.
             values[known] = str(value).lower() if isinstance(value, bool) else str(value)
     for name, text in configuration.overrides.items():
         known = parameter(name)
         if known is not None:
             values[known] = text
-    return Source(f"FelixConfiguration {configuration.name}", values)
+        else:
+            unknown.append(name)
+    return Source(f"FelixConfiguration {configuration.name}", values, unknown=tuple(unknown))
 
 
 _PORT_LISTS = {"FailsafeInboundHostPorts", "FailsafeOutboundHostPorts"}

@@ -118,11 +118,63 @@ def test_etcd_is_one_address_or_a_list() -> None:
     assert settings(EtcdEndpoints="http://a:1, http://b:2").etcd.endpoints == ("http://a:1", "http://b:2")
 
 
-def test_known_parameters_without_effect_are_named_and_unknown_ones_are_not() -> None:
-    found = resolve("host", [environment_source({"FELIX_BPFENABLED": "true", "FELIX_NOSUCHTHING": "1"})])
+def test_known_parameters_without_effect_are_named() -> None:
+    found = resolve("host", [environment_source({"FELIX_BPFENABLED": "true"})])
 
     assert found.without_effect == ["BPFEnabled"]
     assert found.problems == []
+
+
+def test_a_name_that_no_setting_has_is_reported_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
+    file = tmp_path / "felix.cfg"
+    file.write_text("[global]\n# Heathport = 1\nEtcdEndpoint = http://a:1\n")
+    configured = FelixConfiguration(name="default", fields={"heathPort": 1, "floatingIPs": "Enabled"})
+    sources = [environment_source({"FELIX_NOSUCHTHING": "1", "PATH": "/"}), file_source(file)]
+
+    found = resolve("host", [*sources, *datastore_sources([configured], "host", {})])
+
+    assert found.problems == [
+        "environment: FELIX_NOSUCHTHING is no setting of Felix; ignored",
+        f"{file}: EtcdEndpoint is no setting of Felix (is EtcdEndpoints meant?); ignored",
+        "FelixConfiguration default: heathPort is no setting of Felix (is HealthPort meant?); ignored",
+    ]
+    assert found.without_effect == ["FloatingIPs"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"ipv4NormalRoutePriority": "ten"}, "a whole number from 1 to 2147483646 is expected"),
+        ({"ipv4NormalRoutePriority": {"a": 1}}, "a whole number from 1 to 2147483646 is expected"),
+        ({"reportingInterval": "soon"}, "a number of seconds, or a duration such as 1m30s, is expected"),
+        ({"reportingTTL": "9999999h"}, "a number of seconds, or a duration such as 1m30s, is expected"),
+        ({"metadataAddr": "nova.example"}, "set it to an IPv4 address, or to none"),
+        ({"metadataAddr": "::1"}, "set it to an IPv4 address, or to none"),
+        ({"ipv4ElevatedRoutePriority": 1024}, "is not below IPv4NormalRoutePriority = 1024"),
+        ({"ipv6NormalRoutePriority": 100}, "IPv6ElevatedRoutePriority = 512 is not below"),
+    ],
+)
+def test_rubbish_is_answered_with_what_is_expected(fields: dict[str, object], said: str) -> None:
+    (problem,) = resolve(
+        "host", datastore_sources([FelixConfiguration(name="default", fields=fields)], "host", {})
+    ).problems
+
+    assert problem.startswith("FelixConfiguration default: ")
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"EtcdEndpoints": "http://a:1,ftp://b:2"},
+        {"EtcdEndpoints": "http://a:port"},
+        {"EtcdAddr": ":::"},
+        {"EtcdAddr": "http://a"},
+    ],
+)
+def test_an_etcd_address_that_is_none_does_not_start(wrong: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"expected|is not http"):
+        settings(**wrong)
 
 
 def test_every_parameter_is_known_by_name_and_field() -> None:
