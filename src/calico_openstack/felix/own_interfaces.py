@@ -58,6 +58,8 @@ class OwnInterfaces:
                 log.warning("addresses.unread", reason=failure.reason, again_in=failure.pause)
             else:
                 self.failures.succeeded("addresses")
+        else:
+            self.failures.succeeded("addresses")
         found, before = in_force(endpoints, self._addresses, self._is_tap), self._wanted.host_interfaces
         difference = Changes(
             host_interfaces={interface: name for interface, name in found.items() if before.get(interface) != name},

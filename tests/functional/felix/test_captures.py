@@ -69,3 +69,20 @@ def test_a_tap_that_is_not_there_is_tried_again(namespace: None) -> None:
     assert captures.watching() == {"tapa": ARRIVES}
     assert captures.failures.wake_at() is None
     captures.close()
+
+
+def test_a_tap_for_which_there_is_no_room_any_more_is_not_tried_again(
+    namespace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calico_openstack.felix.kernel.captures.MOST", 1)
+    ip("link", "add", "tapa", "type", "veth", "peer", "name", "ptapa")
+    captures = Captures()
+    captures.listen("tapb", 7, CLAIMS, 100.0)
+    captures.listen("tapa", 8, CLAIMS, 100.0)
+    assert captures.failures.due(200.0) == ["tapb"]
+
+    captures.listen("tapb", 7, CLAIMS, 200.0)
+
+    assert captures.watching() == {"tapa": CLAIMS}
+    assert captures.wake_at() is None
+    captures.close()

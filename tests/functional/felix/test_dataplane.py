@@ -95,6 +95,18 @@ def test_an_endpoint_is_down_until_its_tap_carries(stage: Stage) -> None:
     assert routes("a") == {"10.0.0.1"}
 
 
+def test_an_ipv4_guest_on_a_tap_too_small_for_ipv6_is_up(stage: Stage) -> None:
+    """Below 1280 bytes the kernel takes IPv6, and its files, from an interface (RFC 8200)."""
+    tap("a")
+    ip("link", "set", "tapa", "mtu", "1200")
+
+    report = stage.step(wanted(endpoint("a", "10.0.0.1")))
+    assert (report.statuses, report.failures) == ([(key("a"), True)], {})
+
+    report = stage.step(wanted(endpoint("a", "10.0.0.1", "2001:db8::1")))
+    assert report.statuses == [(key("a"), False)]
+
+
 def test_a_flap_between_two_steps_is_told_and_repaired(stage: Stage) -> None:
     tap("a")
     stage.step(wanted(endpoint("a", "10.0.0.1")))

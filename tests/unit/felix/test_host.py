@@ -75,7 +75,8 @@ def values(rules: HostRules) -> dict[str, str]:
 
 @pytest.mark.conformance("R13")
 def test_a_tap_gets_the_sysctls_of_a_router_and_its_proxy_delay_is_best_effort() -> None:
-    sysctls = {sysctl.path: sysctl for sysctl in host_wants(endpoint("10.0.0.1"), HostRules()).sysctls}
+    both = endpoint("10.0.0.1", "2001:db8::1")
+    sysctls = {sysctl.path: sysctl for sysctl in host_wants(both, HostRules()).sysctls}
 
     assert {path: sysctl.value for path, sysctl in sysctls.items()} == {
         "ipv6/conf/tap1/accept_ra": "0",

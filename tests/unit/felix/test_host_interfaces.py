@@ -104,6 +104,19 @@ def test_while_addresses_cannot_be_listed_endpoints_stay_where_they_are_and_it_i
     assert not interfaces.failures
 
 
+def test_addresses_that_nobody_asks_for_any_more_are_not_tried_again() -> None:
+    interfaces, wanted, kernel = stage()
+    kernel.broken = True
+    settled(interfaces, wanted, 0.0, endpoint("found", "", HERE))
+    assert interfaces.failures
+
+    changes = Changes(host_endpoints_removed={"found"})
+    wanted.apply(changes)
+    interfaces.settle(changes, 0.5)
+
+    assert interfaces.failures.wake_at() is None
+
+
 def test_that_an_endpoint_is_in_force_nowhere_is_said_once_and_why() -> None:
     interfaces, wanted, _ = stage()
     nowhere = endpoint("nowhere", "", host_net("192.0.2.9"))

@@ -84,6 +84,7 @@ class Captures:
             if not self._full:
                 log.warning("captures.full", interface=interface, reason=f"{MOST} taps are listened to already")
             self._full = True
+            self.failures.succeeded(interface)
             return
         try:
             if capture is None:

@@ -84,14 +84,18 @@ def host_wants(endpoint: WantedEndpoint, rules: HostRules, phase: Phase = Phase.
         routes=nets if rules.program_routes and phase is not Phase.TARGET else (),
         neighbours=tuple((net, mac) for net in nets if net.is_host) if mac else (),
         sysctls=tap_sysctls(
-            endpoint.interface, rules, may_spoof=bool(endpoint.spoof), arriving=phase is not Phase.BASE
+            endpoint.interface,
+            rules,
+            may_spoof=bool(endpoint.spoof),
+            arriving=phase is not Phase.BASE,
+            needs_ipv6=any(net.version == 6 for net in nets),
         ),
         elevated=phase.elevated,
     )
 
 
 def tap_sysctls(
-    interface: str, rules: HostRules, may_spoof: bool = False, arriving: bool = False
+    interface: str, rules: HostRules, may_spoof: bool = False, arriving: bool = False, needs_ipv6: bool = True
 ) -> tuple[Sysctl, ...]:
     """The sysctls of a tap, as upstream sets them (felix/dataplane/linux/endpoint_mgr.go), without `proxy_ndp`.
 
@@ -121,7 +125,8 @@ def tap_sysctls(
         # IPv4 forwards what comes in by an interface that says so, whatever the others say.
         wanted.append(Sysctl(f"{ipv4}/forwarding", "1"))
         if rules.ipv6:
-            wanted.append(Sysctl(f"ipv6/conf/{interface}/forwarding", "1"))
+            # Where the MTU is below 1280 bytes the kernel has no such file, and guests with IPv4 alone do not miss it.
+            wanted.append(Sysctl(f"ipv6/conf/{interface}/forwarding", "1", required=needs_ipv6))
     return tuple(wanted)
 
 
