@@ -28,6 +28,8 @@ FOREIGN = ("192.0.2.1", "198.51.100.7", "2001:db8:f::1")
 CIDRS = ("10.65.0.0/30", "10.65.0.4/30", "10.65.0.0/16", "192.0.2.0/24", "0.0.0.0/0", "2001:db8:a41::/126", "::/0")
 TIERS = ("default", "security", "platform")
 PROFILES = ("dev", "prod", "kns.openstack")
+LISTED = (*PROFILES, "projectcalico-default-allow")
+"""The last of them is there without a document."""
 NUMBERS = (22, 80, 8080)
 PORT_NAMES = ("web", "admin")
 
@@ -133,7 +135,7 @@ def endpoints(draw: st.DrawFn, host: str | None = None) -> tuple[str, bytes]:
         "allowedIps": list(wide),
         **draw(
             _optional(
-                profiles=_some(PROFILES, 2),
+                profiles=_some(LISTED, 2),
                 ports=st.lists(
                     st.builds(
                         lambda name, protocol, port: {"name": name, "protocol": protocol, "port": port},
@@ -239,7 +241,7 @@ def host_endpoints(draw: st.DrawFn, host: str | None = None) -> tuple[str, bytes
         **draw(
             _optional(
                 expectedIPs=_some(FOREIGN, 2),
-                profiles=_some(PROFILES, 2),
+                profiles=_some(LISTED, 2),
                 ports=st.just([{"name": "web", "protocol": "TCP", "port": 80}]),
             )
         ),

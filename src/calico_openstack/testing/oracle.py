@@ -86,7 +86,7 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
             if concerned and policy.selector.matches(labels):
                 wanted.policies[policy.key] = _policy(policy, definitions)
         for name in one.profiles:
-            profile = state.profiles.get(name) or Profile(name=name)
+            profile = state.profile(name) or Profile(name=name)
             wanted.profiles[name] = WantedProfile(
                 name=name,
                 ingress=resolve(profile.ingress, definitions) or (),

@@ -3,10 +3,10 @@
 from typing import Any
 
 from calico_openstack.felix.calc.graph import Graph
-from calico_openstack.felix.wanted.state import Changes, MemberChange, PortMember, SetId
+from calico_openstack.felix.wanted.state import Changes, MemberChange, PortMember, SetId, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, NamedPort
 from calico_openstack.model.net import parse_net
-from calico_openstack.model.policy import Match, Policy, PolicyKey, Rule
+from calico_openstack.model.policy import Match, Policy, PolicyKey, Rule, Tier
 from calico_openstack.model.selector import parse
 
 WEB = parse("role == 'web'")
@@ -156,3 +156,65 @@ def test_named_ports_of_endpoints_and_host_endpoints_become_members() -> None:
         PortMember(parse_net("10.0.0.1"), 6, 8080),
         PortMember(parse_net("192.0.2.1"), 6, 80),
     }
+
+
+def test_the_profile_that_allows_all_is_there_without_a_document() -> None:
+    graph = Graph("here")
+    name = "projectcalico-default-allow"
+    graph.set_endpoint(key("a"), endpoint("a", "10.0.0.1", profiles=(name, "lost")))
+
+    everything = (WantedRule(action="allow"),)
+    assert graph.flush().profiles == {
+        name: WantedProfile(name=name, ingress=everything, egress=everything),
+        "lost": WantedProfile(name="lost"),
+    }
+    graph.set_endpoint(key("a"), None)
+    assert graph.flush().profiles_removed == {name, "lost"}
+
+
+def test_a_policy_that_comes_to_be_for_hosts_only_leaves_the_guests_and_comes_back() -> None:
+    graph = graph_with(endpoint("a", "10.0.0.1"))
+    graph.flush()
+
+    graph.set_policy(POLICY, policy(do_not_track=True))
+    away = graph.flush()
+    assert away.policies_removed == {POLICY}
+    assert away.endpoints[key("a")].tiers == ()
+
+    graph.set_policy(POLICY, policy())
+    back = graph.flush()
+    assert set(back.policies) == {POLICY}
+    assert back.endpoints[key("a")].tiers[0].ingress == (POLICY,)
+
+
+def test_endpoints_are_told_anew_when_a_policy_or_a_tier_moves() -> None:
+    other = PolicyKey("NetworkPolicy", "openstack", "q")
+    graph = graph_with(endpoint("a", "10.0.0.1"))
+    graph.set_policy(other, Policy(key=other, selector=WEB, order=5, ingress=()))
+    assert graph.flush().endpoints[key("a")].tiers[0].ingress == (other, POLICY)
+
+    graph.set_policy(POLICY, policy(order=1))
+    assert graph.flush().endpoints[key("a")].tiers[0].ingress == (POLICY, other)
+
+    graph.set_policy(POLICY, policy(tier="platform"))
+    graph.set_tier("default", Tier(name="default", order=1))
+    graph.set_tier("platform", Tier(name="platform", order=2))
+    assert [tier.name for tier in graph.flush().endpoints[key("a")].tiers] == ["default", "platform"]
+    graph.set_tier("platform", Tier(name="platform", order=0))
+    assert [tier.name for tier in graph.flush().endpoints[key("a")].tiers] == ["platform", "default"]
+    graph.set_tier("platform", Tier(name="platform", order=0, default_pass=True))
+    assert graph.flush().endpoints[key("a")].tiers[0].default_pass
+
+
+def test_a_set_whose_only_rule_moves_to_another_policy_in_one_batch_was_never_away() -> None:
+    other = PolicyKey("NetworkPolicy", "openstack", "q")
+    graph = graph_with(endpoint("a", "10.0.0.1"))
+    graph.flush()
+
+    graph.set_policy(POLICY, policy(ingress=()))
+    graph.set_policy(other, Policy(key=other, selector=WEB, ingress=policy().ingress))
+    batch = graph.flush()
+    assert (batch.sets, batch.sets_removed) == ({}, set())
+
+    graph.set_endpoint(key("b"), endpoint("b", "10.0.0.2"))
+    assert graph.flush().members == {SET: MemberChange(frozenset({parse_net("10.0.0.2")}), frozenset())}

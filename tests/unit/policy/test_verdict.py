@@ -20,6 +20,7 @@ from calico_openstack.model.policy import (
     Tier,
 )
 from calico_openstack.model.selector import parse
+from calico_openstack.policy.order import policy_order
 from calico_openstack.policy.state import Packet, State
 from calico_openstack.policy.verdict import Verdict, applied_tiers, verdict
 
@@ -192,3 +193,23 @@ def test_every_condition_of_a_rule(rule: Rule, packet: Packet, matches: bool) ->
     found = ask(state(sender, receiver, office, policy("p", rule)), packet)
 
     assert found.allowed is matches
+
+
+def test_pass_in_a_profile_leaves_it_for_the_next_profile() -> None:
+    who = endpoint("b", "10.65.0.2", profiles=("first", "second"))
+    profiles = Profile(name="first", ingress=(PASS, DENY)), Profile(name="second", ingress=(ALLOW,))
+
+    assert ask(state(who, *profiles)) == Verdict(True, None, "second", 0)
+    assert ask(state(who, profiles[0])) == Verdict(False)
+
+
+def test_policies_of_equal_order_and_name_go_by_namespace_then_by_kind() -> None:
+    keys = [
+        PolicyKey("GlobalNetworkPolicy", "", "p"),
+        PolicyKey("NetworkPolicy", "a", "p"),
+        PolicyKey("StagedNetworkPolicy", "a", "p"),
+        PolicyKey("NetworkPolicy", "b", "p"),
+    ]
+    policies = [Policy(key=key, tier="default", selector=parse("all()")) for key in reversed(keys)]
+
+    assert [policy.key for policy in sorted(policies, key=policy_order)] == keys

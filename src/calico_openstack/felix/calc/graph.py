@@ -53,6 +53,7 @@ from calico_openstack.model.cluster import IpPool
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration
 from calico_openstack.model.net import Net
 from calico_openstack.model.policy import NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Tier
+from calico_openstack.model.read_policy import DEFAULT_ALLOW_PROFILE
 
 
 class ProfileOwner(NamedTuple):
@@ -253,9 +254,11 @@ class Graph:
         return wanted
 
     def _wanted_profile(self, name: str) -> WantedProfile | None:
-        profile = self._profiles.get(name) if self._listed.is_listed(name) else None
+        listed = self._listed.is_listed(name)
+        stored = self._profiles.get(name)
+        profile = (DEFAULT_ALLOW_PROFILE if name == DEFAULT_ALLOW_PROFILE.name else stored) if listed else None
         definitions: Definitions = {}
-        wanted = WantedProfile(name=name) if self._listed.is_listed(name) else None
+        wanted = WantedProfile(name=name) if listed else None
         if profile is not None:
             ingress, egress = resolve(profile.ingress, definitions), resolve(profile.egress, definitions)
             wanted = WantedProfile(name=name, ingress=ingress or (), egress=egress or ())

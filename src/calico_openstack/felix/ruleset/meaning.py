@@ -52,7 +52,7 @@ def allows(wanted: Wanted, endpoint: WantedEndpoint | WantedHostEndpoint, direct
         if profile is None:
             continue
         verdict = _first(wanted, profile.ingress if direction == "ingress" else profile.egress, flow)
-        if verdict:
+        if verdict in ("allow", "deny"):
             return verdict == "allow"
     return False
 
@@ -113,8 +113,8 @@ def _first(wanted: Wanted, rules: Iterable[WantedRule], flow: Flow) -> Action | 
 
 def matches(wanted: Wanted, rule: WantedRule, flow: Flow) -> bool:
     version = flow.source.version
-    own_icmp, other_icmp = (1, 58) if version == 4 else (58, 1)
-    if rule.version not in (None, version) or rule.protocol == other_icmp:
+    own_icmp = 1 if version == 4 else 58
+    if rule.version not in (None, version):
         return False
     if rule.protocol not in (None, flow.protocol) or rule.not_protocol == flow.protocol:
         return False

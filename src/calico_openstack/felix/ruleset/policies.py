@@ -1,7 +1,8 @@
 """The chain that endpoints with the same ordered policies share.
 
 A policy chain returns what it allows and drops (or rejects) everything else; `pass` goes to the chain of
-the remaining tiers, and so does the end of a tier that passes by default. It is entered by one jump from a
+the remaining tiers, and so does the end of a tier that passes by default; in a profile it goes to the chain of the
+profiles behind it. It is entered by one jump from a
 verdict map, and as it is left only by return, goto or a final verdict, one level of return is enough and no
 packet mark is needed.
 """
@@ -104,15 +105,36 @@ class PolicyWriter:
         rules: list[Rule] = []
         for place, (run, origin) in enumerate(self._runs(wanted)):
             rules += self._run(run, origin, wanted, rendered, f"{wanted.name}-{place}")
-        if wanted.tiers and wanted.tiers[0].default_pass:
-            rendered.next = wanted.rest
-            rules.append(Rule((goto(wanted.rest.name),)))
+        after = self._after(wanted)
+        if after and (not wanted.tiers or wanted.tiers[0].default_pass):
+            rendered.next = after
+            rules.append(Rule((goto(after.name),)))
         elif not wanted.tiers and wanted.place in _UNDECIDED:
             rules.append(Rule((_UNDECIDED[wanted.place],)))
         else:
             rules.append(Rule((self._deny(wanted),), "nothing allowed it"))
         rendered.chain = Chain(wanted.name, tuple(rules))
         return rendered
+
+    def _after(self, wanted: PolicyList) -> PolicyList | None:
+        """Where `pass` leads: past the first tier or, after the tiers, past the profile that says so."""
+        if wanted.tiers:
+            return wanted.rest
+        profiles = wanted.profiles[self._own_profiles(wanted) :]
+        return wanted._replace(profiles=profiles) if profiles else None
+
+    def _own_profiles(self, wanted: PolicyList) -> int:
+        """How many profiles the list's own chain asks: up to the first that passes; the others have a chain."""
+        for count, name in enumerate(wanted.profiles, 1):
+            if any(rule.action == "pass" for rule in self._profile_rules(name, wanted.direction)):
+                return count
+        return len(wanted.profiles)
+
+    def _profile_rules(self, name: str, direction: Direction) -> tuple[WantedRule, ...]:
+        profile = self.profiles.get(name)
+        if profile is None:
+            return ()
+        return profile.ingress if direction == "ingress" else profile.egress
 
     def _deny(self, wanted: PolicyList) -> Statement:
         return DROP if wanted.place in ("early", "late") else deny(self.settings)
@@ -134,10 +156,8 @@ class PolicyWriter:
 
     def _rules(self, wanted: PolicyList) -> Iterator[tuple[WantedRule, Origin]]:
         if not wanted.tiers:
-            for name in wanted.profiles:
-                if profile := self.profiles.get(name):
-                    rules = profile.ingress if wanted.direction == "ingress" else profile.egress
-                    yield from zip(rules, repeat(profile_origin(name)), strict=False)
+            for name in wanted.profiles[: self._own_profiles(wanted)]:
+                yield from zip(self._profile_rules(name, wanted.direction), repeat(profile_origin(name)), strict=False)
             return
         for key in wanted.tiers[0].policies:
             policy, origin = self.policies.get(key), policy_origin(wanted.tiers[0].name, key)
@@ -157,12 +177,9 @@ class PolicyWriter:
             case "deny":
                 action = (self._deny(wanted),)
             case "pass":
-                if wanted.tiers:
-                    rendered.next = wanted.rest
-                    action = (goto(wanted.rest.name),)
-                else:
-                    # Nothing comes after the profiles.
-                    action = (self._deny(wanted),)
+                # Nothing comes after the last profile.
+                rendered.next = self._after(wanted)
+                action = (goto(rendered.next.name) if rendered.next else self._deny(wanted),)
             case "log":
                 action = tuple(log_action(self.settings, origin))
         literal: dict[SetSpec, dict[Key, None]] = {}
