@@ -29,6 +29,7 @@ from calico_openstack.testing.wanted_states import (
     histories,
     mac_of,
     open_states,
+    overlapping,
     rendered,
     states,
 )
@@ -152,27 +153,6 @@ def test_the_difference_brings_the_kernel_to_what_is_wanted_and_is_empty_then(ol
 
     assert as_read(kernel) == as_read(wanted)
     assert not difference(wanted, as_read(kernel))
-
-
-def overlapping(ruleset: objects.Ruleset) -> list[object]:
-    """Pairs of keys of one interval set that share a value: the kernel refuses them."""
-    found = []
-    for content in ruleset.values():
-        for named in content.sets.values():
-            if named.spec.interval:
-                pairs = itertools.combinations(named.elements, 2)
-                found += [(named.spec.name, one, other) for one, other in pairs if share(named.spec, one, other)]
-    return found
-
-
-def share(spec: objects.SetSpec, one: objects.Key, other: objects.Key) -> bool:
-    offset = 0
-    for part in spec.key:
-        end = offset + part.width
-        if one[0][offset:end] > other[1][offset:end] or other[0][offset:end] > one[1][offset:end]:
-            return False
-        offset = end + (-part.width & 3)
-    return True
 
 
 def test_the_generated_addresses_are_the_ones_that_the_rules_speak_of() -> None:

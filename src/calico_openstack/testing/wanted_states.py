@@ -7,6 +7,7 @@ interfaces of its own. Needs `hypothesis`, a developer's tool.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any, TypeVar
 
 import msgspec
@@ -274,3 +275,24 @@ def changes(old: Wanted, new: Wanted) -> Changes:
         getattr(batch, kind).update({key: value for key, value in after.items() if before.get(key) != value})
         getattr(batch, f"{kind}_removed").update(set(before) - set(after))
     return batch
+
+
+def overlapping(ruleset: objects.Ruleset) -> list[object]:
+    """Pairs of keys of one interval set that share a value: the kernel refuses them."""
+    found = []
+    for content in ruleset.values():
+        for named in content.sets.values():
+            if named.spec.interval:
+                pairs = itertools.combinations(named.elements, 2)
+                found += [(named.spec.name, one, other) for one, other in pairs if share(named.spec, one, other)]
+    return found
+
+
+def share(spec: objects.SetSpec, one: objects.Key, other: objects.Key) -> bool:
+    offset = 0
+    for part in spec.key:
+        end = offset + part.width
+        if one[0][offset:end] > other[1][offset:end] or other[0][offset:end] > one[1][offset:end]:
+            return False
+        offset = end + (-part.width & 3)
+    return True
