@@ -321,8 +321,8 @@ def packets(draw: st.DrawFn) -> Packet:
     source = host_net(draw(st.sampled_from(V4 + V6 + FOREIGN)))
     family = [a for a in V4 + V6 + FOREIGN if (":" in a) == (source.version == 6)]
     destination = host_net(draw(st.sampled_from(family)))
-    protocol = draw(st.sampled_from((6, 6, 17, 17, 1 if source.version == 4 else 58, 132, 47, 112)))
-    if protocol in (1, 58):
+    protocol = draw(st.sampled_from((6, 6, 17, 17, 1 if source.version == 4 else 58, 1, 58, 132, 47, 112)))
+    if protocol == (1 if source.version == 4 else 58):
         kinds = ((8, 0), (3, 4), (3, 1)) if protocol == 1 else ((128, 0), (8, 0), (3, 4), (3, 0))
         return Packet(source, destination, protocol, icmp=draw(st.sampled_from(kinds)))
     if protocol in (6, 17, 132):

@@ -183,8 +183,8 @@ def families(rule: WantedRule) -> tuple[int, ...]:
 
 
 def _possible(rule: WantedRule, version: int) -> bool:
-    other_icmp = fields.ICMPV6 if version == 4 else fields.ICMP
-    if rule.version not in (None, version) or rule.protocol == other_icmp:
+    # A protocol's number alone says nothing of the family: ICMPv6's exists in IPv4, too, and a guest may send it.
+    if rule.version not in (None, version):
         return False
     if rule.icmp is not None and rule.protocol not in (None, _icmp_protocol(version)):
         return False
