@@ -109,8 +109,16 @@ class PolicyScope(_Doc, rename="camel", frozen=True):
     apply_on_forward: Any = False
 
 
+class LoosePolicyScope(PolicyScope, rename="camel", frozen=True):
+    """The same where only tier and selectors must be readable: a stand-in needs no more to deny."""
+
+    order: Any = None
+    do_not_track: Any = False
+    pre_dnat: Any = msgspec.field(default=False, name="preDNAT")
+
+
 class PolicyScopeDoc(_Doc, frozen=True):
-    spec: PolicyScope
+    spec: LoosePolicyScope
 
 
 class PolicySpec(PolicyScope, rename="camel", frozen=True):
@@ -149,7 +157,9 @@ class TierDoc(_Doc, frozen=True):
 
 
 class NetworkSetSpec(_Doc, frozen=True):
-    nets: list[str] | None = None
+    """`nets` is anything, so that what is no text among them does not cost the others."""
+
+    nets: Any = None
 
 
 class NetworkSetDoc(_Doc, frozen=True):

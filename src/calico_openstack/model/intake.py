@@ -1,8 +1,8 @@
 """From a stored key and its bytes to a checked value, or to "absent, because ...".
 
 Nothing in etcd may stop an agent: whatever is not understood counts as absent, with a reason an operator can read,
-and never touches another document. Policies, profiles and network sets of which only a part is broken are absent with
-a stand-in that fails closed.
+and never touches another document. Policies, profiles, network sets and host endpoints of which only a part is broken
+are absent with a stand-in that fails closed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Absent(NamedTuple):
 
     key: Key | None
     reason: str
-    stand_in: Policy | Profile | NetworkSet | None = None
+    stand_in: Policy | Profile | NetworkSet | HostEndpoint | None = None
 
 
 _RESOURCES: dict[str, Callable[[ResourceKey, bytes], Any]] = {

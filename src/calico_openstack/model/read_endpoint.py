@@ -1,7 +1,8 @@
 """Workload endpoints, host endpoints and live migrations, from their documents to checked values.
 
 An endpoint with anything wrong in it is refused as a whole, as upstream does: half an endpoint could pass traffic under
-the wrong address. Invalid floating IPs alone are left out, since leaving one out can only close something.
+the wrong address. Invalid floating IPs alone are left out, since leaving one out can only close something. With a host
+endpoint it is the other way round: without it its interface is open, so it stays with what is readable of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from calico_openstack.model.documents import EndpointDoc, HostEndpointDoc, NatDo
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration, Nat
 from calico_openstack.model.names import ORCHESTRATOR, parse_endpoint_name
 from calico_openstack.model.net import Net, host_net
+from calico_openstack.model.read_policy import Broken
 from calico_openstack.model.reading import decode, interface_name, labels, mac_address, named_ports, nets, texts
 
 NETWORK_ID = "openstack.projectcalico.org/network-id"
@@ -48,29 +50,47 @@ def read_endpoint(namespace: str, name: str, value: bytes) -> Endpoint:
 
 
 def read_host_endpoint(name: str, value: bytes) -> HostEndpoint:
-    """Raises ValueError with the field and what is expected. That it names a guest's interface is a host's business."""
+    """Raises ValueError with the field and what is expected; Broken, with the rest as a stand-in, if only addresses or
+    ports are wrong. That it names a guest's interface is a host's business.
+    """
     document = decode(value, HostEndpointDoc)
     spec = document.spec
     if not spec.node:
         raise ValueError("node is empty: the name of the host that has the interface is needed")
     if not spec.interface and not spec.expected:
         raise ValueError("interfaceName or expectedIPs is needed")
-    return HostEndpoint(
+    addresses, wrong = _expected(spec.expected or ())
+    if not spec.interface and not addresses:
+        raise ValueError("; ".join(wrong))
+    try:
+        ports = named_ports(spec.ports)
+    except ValueError as error:
+        ports = ()
+        wrong.append(str(error))
+    read = HostEndpoint(
         name=name,
         host=spec.node,
         interface=spec.interface if spec.interface in ("", "*") else interface_name(spec.interface),
-        addresses=_expected(spec.expected or ()),
+        addresses=addresses,
         labels=labels(document.metadata.labels),
         profiles=tuple(spec.profiles or ()),
-        ports=named_ports(spec.ports),
+        ports=ports,
     )
+    if wrong:
+        raise Broken(f"{'; '.join(wrong)}; the rest is in force", read)
+    return read
 
 
-def _expected(stored: Iterable[str]) -> tuple[Net, ...]:
-    try:
-        return tuple(dict.fromkeys(map(host_net, stored)))
-    except ValueError as error:
-        raise ValueError(f"expectedIPs: {error}") from error
+def _expected(stored: Iterable[str]) -> tuple[tuple[Net, ...], list[str]]:
+    """Addresses, and what is wrong with the others."""
+    found: dict[Net, None] = {}
+    wrong = []
+    for text in stored:
+        try:
+            found[host_net(text)] = None
+        except ValueError as error:
+            wrong.append(f"expectedIPs: {error}")
+    return tuple(found), wrong
 
 
 def read_live_migration(namespace: str, name: str, value: bytes) -> LiveMigration:

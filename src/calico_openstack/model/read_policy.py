@@ -9,12 +9,12 @@ network set keeps what is readable of it, since an empty set would let pass what
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 import msgspec
 
 from calico_openstack.model.documents import (
+    LoosePolicyScope,
     NetworkSetDoc,
     PolicyDoc,
     PolicyScope,
@@ -23,6 +23,7 @@ from calico_openstack.model.documents import (
     ProfileDoc,
     TierDoc,
 )
+from calico_openstack.model.endpoint import HostEndpoint
 from calico_openstack.model.net import Net, parse_net
 from calico_openstack.model.policy import NetworkSet, NetworkSetKey, Policy, PolicyKey, Profile, Rule, Tier
 from calico_openstack.model.read_rule import (
@@ -48,9 +49,9 @@ _DENY_ALL = (Rule(action="deny"),)
 
 
 class Broken(ValueError):
-    """The document cannot be honoured; `stand_in` is what holds its place, failing closed."""
+    """The document cannot be honoured as it is; `stand_in` is what holds its place, failing closed."""
 
-    def __init__(self, reason: str, stand_in: Policy | Profile | NetworkSet) -> None:
+    def __init__(self, reason: str, stand_in: Policy | Profile | NetworkSet | HostEndpoint) -> None:
         super().__init__(reason)
         self.stand_in = stand_in
 
@@ -62,7 +63,7 @@ def read_policy(kind: str, namespace: str, name: str, value: bytes) -> Policy:
         spec = decode(value, PolicyDoc).spec
     except ValueError as error:
         # Perhaps only what is not the scope has a wrong form, such as rules that are no list.
-        scoped = _scoped(key, decode(value, PolicyScopeDoc).spec)
+        scoped = _scoped(key, _strictest(decode(value, PolicyScopeDoc).spec))
         denying = msgspec.structs.replace(scoped, ingress=_DENY_ALL, egress=_DENY_ALL, broken=str(error))
         raise Broken(str(error), denying) from error
     policy = msgspec.structs.replace(
@@ -93,6 +94,21 @@ def _scoped(key: PolicyKey, spec: PolicyScope) -> Policy:
         # What is there and no boolean may have meant yes: the stand-in denies there, too.
         apply_on_forward=bool(spec.apply_on_forward or spec.do_not_track or spec.pre_dnat) and not key.namespace,
         staged=key.kind.startswith("Staged"),
+    )
+
+
+def _strictest(spec: LoosePolicyScope) -> PolicyScope:
+    """The place where a deny stops whatever the policy may have stopped: an order that is no number may have been the
+    first, a kind that is no boolean may have been the normal one.
+    """
+    order, is_number = spec.order, isinstance(spec.order, int | float) and not isinstance(spec.order, bool)
+    readable = isinstance(spec.do_not_track, bool) and isinstance(spec.pre_dnat, bool)
+    return msgspec.structs.replace(
+        spec,
+        order=order if is_number or order is None else -math.inf,
+        do_not_track=readable and spec.do_not_track,
+        pre_dnat=readable and spec.pre_dnat,
+        apply_on_forward=spec.apply_on_forward or not readable,
     )
 
 
@@ -202,7 +218,7 @@ def read_network_set(namespace: str, name: str, value: bytes) -> NetworkSet:
     """
     document = decode(value, NetworkSetDoc)
     own = labels(document.metadata.labels)
-    found, wrong = _readable_nets(document.spec.nets or ())
+    found, wrong = _readable_nets(document.spec.nets)
     read = NetworkSet(
         key=NetworkSetKey(namespace, name),
         nets=found,
@@ -214,11 +230,15 @@ def read_network_set(namespace: str, name: str, value: bytes) -> NetworkSet:
     return read
 
 
-def _readable_nets(texts: Iterable[str]) -> tuple[tuple[Net, ...], list[str]]:
+def _readable_nets(stored: Any) -> tuple[tuple[Net, ...], list[str]]:
+    if not isinstance(stored, list | None):
+        return (), ["they are no list"]
     found: dict[Net, None] = {}
     wrong = []
-    for text in texts:
+    for text in stored or ():
         try:
+            if not isinstance(text, str):
+                raise ValueError(f"{text!r} is no text")
             found[parse_net(text)] = None
         except ValueError as error:
             wrong.append(str(error))

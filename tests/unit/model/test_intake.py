@@ -1,12 +1,13 @@
 """What is stored becomes a checked value, or is absent for a reason that names the key and the trouble."""
 
 import json
+import math
 from typing import Any
 
 import pytest
 
 from calico_openstack.model.cluster import ClusterInformation, FelixConfiguration
-from calico_openstack.model.endpoint import Endpoint, EndpointKey, LiveMigration, NamedPort, Nat
+from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration, NamedPort, Nat
 from calico_openstack.model.intake import Absent, Accepted, read
 from calico_openstack.model.keys import EndpointStatusKey, HostStatusKey, ResourceKey, SubnetKey
 from calico_openstack.model.net import host_net, parse_net
@@ -251,8 +252,28 @@ def test_a_broken_policy_that_may_deny_is_replaced_by_one_that_denies(action: st
 
 
 def test_a_policy_whose_scope_cannot_be_read_has_no_stand_in() -> None:
-    for spec in ({"selector": "((("}, {"order": "first"}, {"preDNAT": "yes"}, {"ingress": {}, "tier": 7}):
+    for spec in ({"selector": "((("}, {"namespaceSelector": 1}, {"ingress": {}, "tier": 7}):
         assert refused(policy(**spec)).stand_in is None
+
+
+@pytest.mark.parametrize("order", ["first", "10", {}, True])
+def test_a_policy_whose_order_is_no_number_denies_before_all_others_of_its_tier(order: object) -> None:
+    found = refused(policy(selector="has(x)", tier="security", order=order, ingress=[{"action": "Allow"}]))
+
+    assert isinstance(found.stand_in, Policy)
+    assert (found.stand_in.tier, found.stand_in.order) == ("security", -math.inf)
+    assert (found.stand_in.ingress, found.stand_in.egress) == ((Rule(action="deny"),), (Rule(action="deny"),))
+    assert "order" in found.reason
+
+
+@pytest.mark.parametrize("flag", [{"doNotTrack": "yes"}, {"preDNAT": 1}, {"preDNAT": "no", "doNotTrack": True}])
+def test_a_policy_of_an_unreadable_kind_denies_as_one_of_the_normal_kind_and_on_forward(flag: dict[str, Any]) -> None:
+    found = refused(stored("GlobalNetworkPolicy", "p", {"selector": "all()", "order": 3, **flag}))
+
+    assert isinstance(found.stand_in, Policy)
+    assert (found.stand_in.do_not_track, found.stand_in.pre_dnat) == (False, False)
+    assert found.stand_in.apply_on_forward
+    assert (found.stand_in.order, found.stand_in.ingress) == (3, (Rule(action="deny"),))
 
 
 @pytest.mark.parametrize("wrong", [{"ingress": {}}, {"egress": "none"}, {"types": "Ingress"}, {"performanceHints": 1}])
@@ -287,6 +308,25 @@ def test_a_host_endpoint_says_where_it_is_and_repeats_nothing() -> None:
         ({"interfaceName": "a-name-of-seventeen"}, "a-name-of-seventeen"),
     ):
         assert named in refused(stored("HostEndpoint", "he", eth0 | wrong)).reason, wrong
+
+
+def test_a_host_endpoint_with_a_bad_address_or_port_goes_on_closing_its_interface() -> None:
+    eth0 = {"node": "compute-01", "interfaceName": "eth0", "expectedIPs": ["gateway", "192.0.2.1"], "profiles": ["p"]}
+    found = refused(stored("HostEndpoint", "he", {**eth0, "ports": [{"name": "web", "protocol": "TCP", "port": 0}]}))
+
+    assert "gateway" in found.reason
+    assert "web" in found.reason
+    assert isinstance(found.stand_in, HostEndpoint)
+    assert (found.stand_in.interface, found.stand_in.addresses) == ("eth0", (host_net("192.0.2.1"),))
+    assert (found.stand_in.profiles, found.stand_in.ports) == (("p",), ())
+
+
+@pytest.mark.parametrize("wrong", [5, None, {}, ["10.0.0.0/8"]])
+def test_what_is_no_text_in_a_network_set_does_not_cost_the_others(wrong: object) -> None:
+    found = refused(stored("GlobalNetworkSet", "office", {"nets": ["192.0.2.0/24", wrong]}))
+
+    assert isinstance(found.stand_in, NetworkSet)
+    assert found.stand_in.nets == (parse_net("192.0.2.0/24"),)
 
 
 def test_rules_of_a_direction_that_is_not_governed_do_not_decide_how_a_policy_fails() -> None:
