@@ -277,6 +277,8 @@ class Dataplane:
         self._owed_neighbours.update(difference.neighbours)
         self._owed_releases |= difference.released
         self._departed |= difference.departed
+        if difference.inherited:
+            self._flows.changed(Narrowed(dict(difference.inherited)))
         self._look_at |= difference.interfaces
         self._watched |= difference.watched
 

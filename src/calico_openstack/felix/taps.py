@@ -6,8 +6,8 @@
 
 Knows wishes only, no kernel: `update` tells which interfaces are to be looked at, which keys of the route and neighbour
 targets changed, which addresses are released and must lose their flows, which
-have departed with their guest, and for which interfaces `watch` may have
-another answer.
+have departed with their guest, which endpoints have got a network with flows that another let in, and for which
+interfaces `watch` may have another answer.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Difference:
     neighbours: dict[NeighbourKey, str | None] = field(default_factory=dict)
     released: set[Net] = field(default_factory=set)
     departed: set[Net] = field(default_factory=set)
+    inherited: dict[EndpointKey, set[Net]] = field(default_factory=dict)
     watched: set[str] = field(default_factory=set)
 
     def merge(self, later: Difference) -> None:
@@ -55,6 +56,8 @@ class Difference:
         self.neighbours.update(later.neighbours)
         self.released |= later.released
         self.departed |= later.departed
+        for key, nets in later.inherited.items():
+            self.inherited.setdefault(key, set()).update(nets)
         self.watched |= later.watched
 
 
@@ -162,7 +165,7 @@ class Taps:
 
     def is_wanted(self, net: Net) -> bool:
         """Whether a local endpoint lists the address, be its interface there or not."""
-        return self._listed[net] > 0
+        return net.is_host and self._listed[net] > 0
 
     def awarded(self, net: Net) -> Route | None:
         """The route that exactly this prefix is to have."""
@@ -204,7 +207,7 @@ class Taps:
             for net in _addresses(before):
                 if not self._listed[net]:
                     del self._listed[net]
-                    if self._holders.pop(net, None) is not None:
+                    if self._holders.pop(net, None) is not None and net.is_host:
                         (difference.departed if self._has_departed(key) else difference.released).add(net)
         if endpoint is not None:
             self.owners[endpoint.interface] = endpoint
@@ -256,13 +259,17 @@ class Taps:
 
     def _settle(self, difference: Difference) -> None:
         """A prefix that has moved to another interface must not take its flows along. Only the end of an update
-        counts: on the way to it several may have had the prefix."""
+        counts: on the way to it several may have had the prefix. Of a network, all flows would be too many (it may be
+        0.0.0.0/0): those that the new holder does not allow."""
         for net in self._unsettled:
             route = self._awarded.get(net)
-            if route is not None and net.is_host:
-                before, self._holders[net] = self._holders.get(net), self._names[route.ifindex]
-                if before is not None and before != self._holders[net]:
+            if route is not None:
+                before, after = self._holders.get(net), self._names[route.ifindex]
+                self._holders[net] = after
+                if before is not None and before != after and net.is_host:
                     difference.released.add(net)
+                elif before is not None and before != after:
+                    difference.inherited.setdefault(self.owners[after].key, set()).add(net)
         self._unsettled.clear()
 
     def _route(self, net: Net, ifindex: int) -> Route:
@@ -277,5 +284,4 @@ class Taps:
 
 
 def _addresses(endpoint: WantedEndpoint) -> set[Net]:
-    external = {nat.external for nat in endpoint.nats}
-    return {net for net in {*endpoint.addresses, *external} if net.is_host}
+    return {*endpoint.addresses, *(nat.external for nat in endpoint.nats)}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from calico_openstack.felix.dataplane import DataplaneSettings
@@ -348,3 +349,42 @@ def test_a_damaged_table_of_what_a_former_process_barred_is_made_anew_with_the_s
 
 def ended() -> str:
     return subprocess.run(["nft", "list", "table", "inet", "calico-ended"], capture_output=True, text=True).stdout
+
+
+def test_flows_of_a_network_that_moves_to_another_guest_are_asked_again(stage: Stage) -> None:
+    """Two guests may send from the same network; the newest interface has its route."""
+    network, own = parse_net("10.9.0.0/24"), {"a": "10.0.0.1", "b": "10.0.0.2"}
+    profiles = {"open": OPEN, "shut": WantedProfile(name="shut")}
+    endpoints = {name: endpoint(name, address, str(network)) for name, address in own.items()}
+    endpoints = {name: msgspec.structs.replace(one, allowed_pairs=(network,)) for name, one in endpoints.items()}
+    endpoints["a"] = msgspec.structs.replace(endpoints["a"], profiles=("shut",))
+    tap("a")
+    tap("b")
+    stage.step(Changes(profiles=profiles, endpoints={one.key: one for one in endpoints.values()}))
+    stage.settle()
+    assert "dev tapb" in ip("route", "get", "10.9.0.5")
+    command = "-p udp -t 60 -u SEEN_REPLY --sport 9 --dport 53"
+    flows = [
+        ("192.0.2.7", "10.9.0.5"),
+        ("10.9.0.5", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.8"),
+        ("192.0.2.7", "10.0.0.2"),
+    ]
+    for source, destination in flows:
+        subprocess.run(["conntrack", "-I", "-s", source, "-d", destination, *command.split()], check=True)
+    stage.settle()
+    assert len(tracked()) == 4
+
+    ip("link", "set", "tapb", "down")
+    stage.step()
+    stage.settle()
+
+    assert "dev tapa" in ip("route", "get", "10.9.0.5")
+    assert sorted(tracked()) == [("192.0.2.7", "10.0.0.2"), ("192.0.2.7", "192.0.2.8")]
+
+
+def tracked() -> list[tuple[str, str]]:
+    """Source and destination of the flows between others than the host."""
+    listed = subprocess.run(["conntrack", "-L", "-p", "udp"], capture_output=True, text=True).stdout.splitlines()
+    fields = [dict(part.split("=") for part in reversed(line.split()) if "=" in part) for line in listed]
+    return [(one["src"], one["dst"]) for one in fields if one["sport"] == "9"]
