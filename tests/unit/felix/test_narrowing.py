@@ -170,6 +170,24 @@ def test_a_profile_less_concerns_those_who_list_it() -> None:
     assert story.told(Changes(profiles={"open": WantedProfile(name="open")})).endpoints == {A: None}
 
 
+def test_an_endpoint_that_lists_other_profiles_and_a_profile_that_goes_concern_it() -> None:
+    story = Story()
+    opened = WantedProfile(name="open", ingress=(WantedRule(action="allow"),))
+    listed = WantedEndpoint(key=A, interface="tapa", profiles=("open",))
+    story.told(Changes(profiles={"open": opened}, endpoints={A: listed}))
+
+    assert story.told(Changes(endpoints={A: msgspec.structs.replace(listed, profiles=())})).endpoints == {A: None}
+    story.told(Changes(endpoints={A: listed}))
+    assert story.told(Changes(profiles_removed={"open"})).endpoints == {A: None}
+
+
+def test_a_missing_set_that_comes_concerns_who_is_passed_on_by_it_and_nobody_else() -> None:
+    for action, concerned in (("pass", {A: None}), ("allow", {}), ("deny", {})):
+        story = Story(rule(action, sets=(SetId("s:late"),)))  # type: ignore[arg-type]
+
+        assert story.told(Changes(sets={SetId("s:late"): frozenset((MEMBER,))})).endpoints == concerned
+
+
 RULES = st.lists(st.builds(rule, st.sampled_from(["allow", "deny", "pass", "log"]), st.integers(1, 3)), max_size=5)
 
 

@@ -5,6 +5,7 @@ import math
 import msgspec
 import pytest
 
+from calico_openstack.felix.ruleset.meaning import Flow, allows
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, NamedPort
 from calico_openstack.model.net import host_net, parse_net
 from calico_openstack.model.policy import (
@@ -23,6 +24,7 @@ from calico_openstack.model.selector import parse
 from calico_openstack.policy.order import policy_order
 from calico_openstack.policy.state import Packet, State
 from calico_openstack.policy.verdict import Verdict, applied_tiers, verdict
+from calico_openstack.testing.oracle import wanted_of
 
 A, B = host_net("10.65.0.1"), host_net("10.65.0.2")
 ALLOW, DENY, PASS = Rule(action="allow"), Rule(action="deny"), Rule(action="pass")
@@ -213,3 +215,22 @@ def test_policies_of_equal_order_and_name_go_by_namespace_then_by_kind() -> None
     policies = [Policy(key=key, tier="default", selector=parse("all()")) for key in reversed(keys)]
 
     assert [policy.key for policy in sorted(policies, key=policy_order)] == keys
+
+
+def test_a_named_port_is_that_of_an_endpoint_that_the_side_selects_not_of_another_with_its_address() -> None:
+    web = (NamedPort("web", 6, 22),)
+    chosen = endpoint("b", "10.65.0.2", labels={"role": "web"})
+    named = endpoint("c", "10.65.0.2", ports=web)
+    side = Match(selector=parse("role == 'web'"), named_ports=("web",))
+    except_named = Match(selector=parse("all()"), not_selector=parse("role == 'db'"), named_ports=("web",))
+    selected = policy("p", Rule(action="allow", protocol=6, destination=side), order=1)
+    excepted = policy("p", Rule(action="allow", protocol=6, destination=except_named), order=1)
+    database = endpoint("c", "10.65.0.2", labels={"role": "db"}, ports=web)
+
+    for found in (state(chosen, named, selected), state(chosen, database, excepted)):
+        assert not ask(found).allowed
+        wanted = wanted_of(found, "h")
+        (receiver,) = (one for one in wanted.endpoints.values() if one.key == chosen.key)
+        assert not allows(wanted, receiver, "ingress", Flow(A, B, 6, (40000, 22)))
+    assert ask(state(chosen, named, excepted)).allowed
+    assert ask(state(endpoint("b", "10.65.0.2", labels={"role": "web"}, ports=web), selected)).allowed
