@@ -129,6 +129,7 @@ class Dataplane:
         self._departed: set[Net] = set()
         self._listed = False
         self._unlisted = Retries[str]()
+        self._unset: list[str] = []
         self._counts = dict.fromkeys(TARGETS, 0)
 
     def resync(self, firewall: bool = True, host: bool = True) -> None:
@@ -203,6 +204,7 @@ class Dataplane:
         self._counts["sysctls"] = self._sysctls.operations - writes
         failed = {name: failure.reason for name, failure in self._read_back.failures} | self._shaping.failures
         failed |= {name: failure.reason for name, failure in self._switchover.failures}
+        failed |= {reason.partition(": ")[0]: reason for reason in self._unset}
         return Report(self._counts, statuses, failed, self._wake_at(), self._trouble())
 
     def ledgers(self) -> dict[str, Retries[Any]]:
@@ -334,8 +336,10 @@ class Dataplane:
 
     def _program_sysctls(self, dirty: set[str]) -> dict[str, str]:
         wanted = global_sysctls(self.settings.host.ipv6, self.settings.host.forwarding)
-        for reason in self._sysctls.apply(wanted):
-            log.warning("sysctl.failed", reason=reason)
+        known, self._unset = self._unset, self._sysctls.apply(wanted)
+        for reason in self._unset:
+            if reason not in known:
+                log.warning("sysctl.failed", reason=reason)
         failures = {}
         for name in dirty & self._taps.programmed.keys():
             failed = self._sysctls.apply(self._taps.programmed[name].wants.sysctls)

@@ -2,8 +2,10 @@
 
 import errno
 from collections.abc import Callable
+from unittest.mock import ANY
 
 import pytest
+from structlog.testing import capture_logs
 
 from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
 from calico_openstack.felix.kernel.barred import PERIOD
@@ -129,6 +131,18 @@ def test_a_route_that_is_refused_keeps_its_own_endpoint_down() -> None:
     assert stage.up == {A.key: True, B.key: False}
     assert report.trouble is None
     assert "not permitted" in report.failures["tapb"]
+
+
+def test_a_sysctl_of_the_host_that_cannot_be_set_is_listed_as_long_as_that_lasts_and_logged_once() -> None:
+    stage = Stage()
+    del stage.kernel.sysctls["ipv4/ip_forward"]
+    with capture_logs() as lines:
+        reports = [stage.begin(), stage.step(), stage.step()]
+
+    assert [report.failures for report in reports] == [{"ipv4/ip_forward": ANY}] * 3
+    assert [line["event"] for line in lines].count("sysctl.failed") == 1
+    stage.kernel.sysctls["ipv4/ip_forward"] = "0"
+    assert stage.step().failures == {}
 
 
 def test_a_sysctl_that_is_missing_keeps_its_own_endpoint_down() -> None:
