@@ -204,12 +204,12 @@ class Reconciler(Generic[K, V]):
                 log.warning(
                     "object.failed",
                     target=self.target.name,
-                    key=str(key),
+                    key=_words(key),
                     reason=failure.reason,
                     again_in=failure.pause,
                 )
             elif self.failures.succeeded(key):
-                log.info("object.recovered", target=self.target.name, key=str(key))
+                log.info("object.recovered", target=self.target.name, key=_words(key))
 
     def _forgive(self, actual: Mapping[K, V]) -> None:
         """A key that had failed and is found right, by whatever hand, is no failure any more."""
@@ -217,6 +217,14 @@ class Reconciler(Generic[K, V]):
             right = actual.get(key) == self._wanted[key] if key in self._wanted else key not in actual
             if right:
                 self.failures.succeeded(key)
+
+
+def _words(key: object) -> str:
+    """For people: the parts of a tuple as each calls itself, so that addresses are not shown as numbers."""
+    names = getattr(key, "_fields", None)
+    if names is None or type(key).__str__ is not object.__str__:
+        return str(key)
+    return " ".join(f"{name}={getattr(key, name)}" for name in names)
 
 
 class ApplyLoop:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calico_openstack.daemon.health import Health
 from calico_openstack.daemon.reconcile import ApplyLoop, Changes, Reconciler, Report, diff
 from calico_openstack.daemon.retry import Retries
+from calico_openstack.model.net import Net, parse_net
+
+
+class Key(NamedTuple):
+    ifindex: int
+    destination: Net
 
 
 class Kernel:
@@ -296,3 +304,24 @@ def test_a_wish_is_not_reported_as_applied_while_the_target_is_in_trouble() -> N
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(use())
+
+
+def test_the_log_names_what_failed_as_people_write_it() -> None:
+    """A route's key holds networks, whose numbers nobody can read."""
+
+    class Refusing:
+        name = "routes"
+
+        def read(self) -> Mapping[Key, int]:
+            return {}
+
+        def apply(self, changes: Changes[Key, int]) -> Mapping[Key, str]:
+            return dict.fromkeys(changes.puts, "refused")
+
+    reconciler = Reconciler(Refusing(), Retries())
+    reconciler.want(Key(7, parse_net("10.65.0.1/32")), 1)
+
+    with structlog.testing.capture_logs() as lines:
+        reconciler.step(0.0)
+
+    assert [line["key"] for line in lines if line["event"] == "object.failed"] == ["ifindex=7 destination=10.65.0.1/32"]
