@@ -251,7 +251,14 @@ def test_a_profile_opens_and_a_policy_of_one_direction_closes_that_direction(out
     out.expect(*EVERYWHERE, among=ALL)
 
     out.trio.put(hosts("closed", egress=[DENY]))
-    out.expect("out>host", "out>w0", "w0>out", "host>w0", among="out>host host>out out>w0 w0>out host>w0")
+    every = "out>host host>out out>w0 w0>out host>w0 w0>w1"
+    out.expect("out>host", "out>w0", "w0>out", "host>w0", "w0>w1", among=every)
+    out.trio.put(hosts("closed", ingress=[DENY]))
+    out.expect("host>out", "out>w0", "w0>out", "host>w0", "w0>w1", among=every)
+    out.trio.put(hosts("closed", ingress=[DENY], applyOnForward=True))
+    out.expect("host>out", "w0>out", "host>w0", "w0>w1", among=every)
+    out.trio.put(hosts("closed", egress=[DENY], applyOnForward=True))
+    out.expect("out>host", "out>w0", "host>w0", "w0>w1", among=every)
 
 
 @pytest.mark.conformance("H5", "H9")
