@@ -104,3 +104,9 @@ def test_the_loopback_is_shut_again_for_a_tap_that_needs_it_no_more() -> None:
 def test_a_host_that_is_not_to_forward_does_not_do_so_for_taps_either() -> None:
     assert not [path for path in values(HostRules(forwarding=False)) if path.endswith("forwarding")]
     assert global_sysctls(ipv6=True, forwarding=False) == global_sysctls(ipv6=False, forwarding=False)
+
+
+def test_no_guest_gets_the_hosts_default_route() -> None:
+    wants = host_wants(endpoint("10.0.0.1", "0.0.0.0/0", "10.9.0.0/24", "::/0"), HostRules())
+
+    assert wants.routes == (parse_net("10.0.0.1"), parse_net("10.9.0.0/24"))

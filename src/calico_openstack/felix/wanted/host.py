@@ -78,7 +78,9 @@ NOTHING = HostWants()
 def host_wants(endpoint: WantedEndpoint, rules: HostRules, phase: Phase = Phase.BASE) -> HostWants:
     """The wishes of one endpoint. One to which a guest is on its way has everything but its routes."""
     targets = dict.fromkeys((*endpoint.addresses, *(nat.external for nat in endpoint.nats)))
-    nets = tuple(net for net in targets if net.version == 4 or rules.ipv6)
+    # A route for everything would take the place of the host's own default route (systemd-networkd's and the kernel's
+    # for IPv6 have the same metric), and its way to etcd with it.
+    nets = tuple(net for net in targets if net.length > 0 and (net.version == 4 or rules.ipv6))
     mac = endpoint.mac
     return HostWants(
         routes=nets if rules.program_routes and phase is not Phase.TARGET else (),
