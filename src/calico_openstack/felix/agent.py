@@ -75,6 +75,7 @@ class Felix:
         self._running = Running(settings, health, self._store, started=now, last_step=now)
         self._running.origins = resolve(settings.felix_hostname, local).origins
         self._told: set[str] = set()
+        self._hosts = 0
         self._part = health.register(_PART, timeout=_watchdog(settings))
 
     @property
@@ -101,6 +102,7 @@ class Felix:
             if self._health.signal("store-in-sync"):
                 log.info("store.in_sync", keys=len(batch.events), revision=batch.revision)
             self._running.snapshots += batch.in_sync
+            self._doubt_name()
             self._in_sync.set()
             self._wake.set()
 
@@ -114,6 +116,15 @@ class Felix:
         self._running.use(resolved.settings, resolved.origins)
         self._graph.set_allow_spoofing(self.settings.workload_source_spoofing)
         self._part.timeout = _watchdog(self.settings)
+
+    def _doubt_name(self) -> None:
+        """Whenever the number of hosts with endpoints is another: are some of them ours, under another name?"""
+        if self._hosts != self._store.census.hosts:
+            self._hosts = self._store.census.hosts
+            doubt = self._store.census.misnamed(self.settings.felix_hostname)
+            if doubt is not None and doubt not in self._told:
+                self._told.add(doubt)
+                log.warning("host.name_in_doubt", reason=doubt)
 
     def _complain(self, problems: list[str], without_effect: list[str]) -> None:
         for problem in problems:

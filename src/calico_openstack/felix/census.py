@@ -33,3 +33,18 @@ class Census:
     def hosts(self) -> int:
         """Hosts on which at least one endpoint lives."""
         return len(self._hosts)
+
+    def misnamed(self, host: str) -> str | None:
+        """What looks like a host name that Nova spells otherwise: nobody lives on `host`, but somebody does on one that
+        is the same but for case, or for a domain behind it. Looks at all hosts."""
+        if host in self._hosts:
+            return None
+        other = next((name for name in sorted(self._hosts) if _alike(name.lower(), host.lower())), None)
+        return other and (
+            f"FelixHostname = {host}: no endpoint in etcd is of this host, but some are of {other}; if that is how "
+            "Nova spells this host, set FelixHostname to it"
+        )
+
+
+def _alike(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")

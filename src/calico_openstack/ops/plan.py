@@ -101,11 +101,12 @@ def think(settings: FelixSettings, local: list[Source], snapshot: Snapshot) -> T
     sources = datastore_sources(store.configurations.values(), settings.felix_hostname, store.node_labels)
     resolved = resolve(settings.felix_hostname, [*local, *sources])
     graph.set_allow_spoofing(resolved.settings.workload_source_spoofing)
+    misnamed = store.census.misnamed(settings.felix_hostname)
     return Thought(
         settings=resolved.settings,
         changes=graph.flush(),
         frozen=store.not_ready,
-        problems=tuple(resolved.problems),
+        problems=(*resolved.problems, *([misnamed] if misnamed else [])),
         documents=tuple(reason for _, reason in sorted(store.complaints.items())),
         absent=graph.reasons(),
     )
@@ -146,7 +147,7 @@ def as_lines(thought: Thought, comparison: Comparison, around: Around) -> Iterat
         f"port {key.endpoint}: {reason}" for key, reason in sorted(refused.items())
     ])  # fmt: skip
     yield from _section("documents refused", list(thought.documents))
-    yield from _section("settings ignored", list(thought.problems))
+    yield from _section("settings ignored or in doubt", list(thought.problems))
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:

@@ -269,3 +269,10 @@ def test_the_log_level_of_the_datastore_counts_and_goes_again(host: Host) -> Non
     host.ready(ipv4NormalRoutePriority=-3)
     eventually(lambda: "'-3'" in host.lines(), "heard again")
     assert "'-2'" not in host.lines()
+
+
+def test_a_host_that_nova_spells_otherwise_is_told_so(host: Host) -> None:
+    host.ready()
+    write(host)
+    host.start(HOST.upper())
+    eventually(lambda: "host.name_in_doubt" in host.lines() and f"some are of {HOST};" in host.lines(), "the doubt")
