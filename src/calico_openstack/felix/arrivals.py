@@ -90,7 +90,7 @@ class Arrivals:
         """Listen on these taps for what would change something now, and no longer for what would not."""
         if self._captures is None:
             return
-        for interface in {*interfaces, *self._captures.failures.due(now)}:
+        for interface in {*interfaces, *self._captures.failures.due(now), *self._captures.waiting()}:
             programmed = self._taps.programmed.get(interface)
             ifindex = programmed.ifindex if programmed is not None else 0
             self._captures.listen(interface, ifindex, self._taps.watch(interface), now)

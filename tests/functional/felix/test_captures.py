@@ -86,3 +86,20 @@ def test_a_tap_for_which_there_is_no_room_any_more_is_not_tried_again(
     assert captures.watching() == {"tapa": CLAIMS}
     assert captures.wake_at() is None
     captures.close()
+
+
+def test_a_tap_without_room_gets_it_when_another_goes(namespace: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calico_openstack.felix.kernel.captures.MOST", 1)
+    for name in ("tapa", "tapb"):
+        ip("link", "add", name, "type", "veth", "peer", "name", f"p{name}")
+    captures = Captures()
+    captures.listen("tapa", 7, CLAIMS, 100.0)
+    captures.listen("tapb", 8, CLAIMS, 100.0)
+    assert (captures.watching(), captures.waiting()) == ({"tapa": CLAIMS}, [])
+
+    captures.listen("tapa", 7, None, 101.0)
+
+    assert captures.waiting() == ["tapb"]
+    captures.listen("tapb", 8, CLAIMS, 102.0)
+    assert (captures.watching(), captures.waiting()) == ({"tapb": CLAIMS}, [])
+    captures.close()

@@ -58,6 +58,7 @@ class Captures:
         self._by_fileno: dict[int, _Capture] = {}
         self._ending: deque[socket.socket] = deque()
         self._full = False
+        self._declined: set[str] = set()
         self._epoll = select.epoll()
         self.failures = Retries[str]()
 
@@ -71,6 +72,7 @@ class Captures:
 
     def listen(self, interface: str, ifindex: int, watch: Watch | None, now: float) -> None:
         """Listen for exactly this on the tap, or for nothing."""
+        self._declined.discard(interface)
         capture = self._captures.get(interface)
         if capture is not None and (watch is None or capture.place.ifindex != ifindex):
             self._close(interface)
@@ -84,6 +86,7 @@ class Captures:
             if not self._full:
                 log.warning("captures.full", interface=interface, reason=f"{MOST} taps are listened to already")
             self._full = True
+            self._declined.add(interface)
             self.failures.succeeded(interface)
             return
         try:
@@ -98,6 +101,11 @@ class Captures:
             return
         if self.failures.succeeded(interface):
             log.info("capture.recovered", interface=interface)
+
+    def waiting(self) -> list[str]:
+        """Taps for which there was no room, and is now."""
+        room = MOST - len(self._captures)
+        return sorted(self._declined)[:room] if self._declined and room > 0 else []
 
     def end_some(self) -> None:
         """Close some of those that are not listened to any more, so that no step takes long by many."""
