@@ -72,6 +72,10 @@ selectors = st.recursive(
     max_leaves=3,
 )
 
+namespace_selectors = st.sampled_from(
+    ("all()", "global()", "has(env)", *(f"projectcalico.org/name == '{name}'" for name in NAMESPACES))
+)
+
 _port_numbers = st.one_of(st.sampled_from(NUMBERS), st.sampled_from(("20:30", "80:8080", "22", "1:65535")))
 
 
@@ -86,6 +90,7 @@ def entities(draw: st.DrawFn, with_numbers: bool) -> dict[str, Any]:
             notNets=_some(CIDRS),
             selector=selectors,
             notSelector=selectors,
+            namespaceSelector=namespace_selectors,
             ports=ports,
             notPorts=ports,
         )
@@ -148,6 +153,11 @@ def endpoints(draw: st.DrawFn, host: str | None = None) -> tuple[str, bytes]:
             )
         ),
     }
+    inside = [address for address in addresses if "." in address]
+    if inside and draw(st.integers(0, 3)) == 0:
+        spec["ipNATs"] = [{"internalIP": inside[0], "externalIP": FOREIGN[1]}]
+    if draw(st.integers(0, 3)) == 0:
+        spec["qosControls"] = {draw(st.sampled_from(("ingressBandwidth", "egressPacketRate"))): 10_000_000}
     if draw(st.integers(0, 11)) == 0:
         spec["allowSpoofedSourcePrefixes"] = ["198.51.100.0/24"]
     own = {
@@ -158,7 +168,13 @@ def endpoints(draw: st.DrawFn, host: str | None = None) -> tuple[str, bytes]:
     return _json("WorkloadEndpoint", endpoint_name(key), namespace, spec, labels=own)
 
 
-_POLICY_KINDS = ("NetworkPolicy", "NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy")
+_POLICY_KINDS = (
+    "NetworkPolicy",
+    "NetworkPolicy",
+    "GlobalNetworkPolicy",
+    "StagedNetworkPolicy",
+    "StagedGlobalNetworkPolicy",
+)
 
 
 @st.composite
@@ -166,7 +182,7 @@ def policies(
     draw: st.DrawFn, kinds: tuple[str, ...] = _POLICY_KINDS, whose: st.SearchStrategy[str] = selectors
 ) -> tuple[str, bytes]:
     kind = draw(st.sampled_from(kinds))
-    namespace = NAMESPACES[0] if kind != "GlobalNetworkPolicy" else ""
+    namespace = "" if "Global" in kind else NAMESPACES[0]
     spec = {
         "selector": draw(whose),
         "ingress": draw(st.lists(rules(), max_size=3)),
@@ -184,7 +200,7 @@ def policies(
         kinds_of_host_policy = st.sampled_from(
             ({}, {}, {"doNotTrack": True}, {"preDNAT": True}, {"applyOnForward": True})
         )
-        spec.update(draw(_optional(namespaceSelector=st.sampled_from(("all()", "global()")))))
+        spec.update(draw(_optional(namespaceSelector=namespace_selectors)))
         spec.update(draw(kinds_of_host_policy))
         if "preDNAT" in spec:
             # It governs ingress only; anything else would be refused.
