@@ -279,7 +279,7 @@ def changes(old: Wanted, new: Wanted) -> Changes:
 
 def overlapping(ruleset: objects.Ruleset) -> list[object]:
     """Pairs of keys of one interval set that share a value: the kernel refuses them."""
-    found = []
+    found: list[object] = []
     for content in ruleset.values():
         for named in content.sets.values():
             if named.spec.interval:
@@ -289,6 +289,8 @@ def overlapping(ruleset: objects.Ruleset) -> list[object]:
 
 
 def share(spec: objects.SetSpec, one: objects.Key, other: objects.Key) -> bool:
+    assert isinstance(one, tuple)
+    assert isinstance(other, tuple)
     offset = 0
     for part in spec.key:
         end = offset + part.width
