@@ -1,4 +1,4 @@
-"""Law "fail closed": damage to a policy or profile never lets through a packet that the undamaged one stops."""
+"""Law "fail closed": damage to a policy, profile or tier never lets through a packet that the undamaged one stops."""
 
 import json
 from typing import Any
@@ -109,6 +109,39 @@ def test_a_damaged_policy_or_profile_allows_nothing_more(
     packets: list[Packet],
 ) -> None:
     whole, broken = (state_of(dict([*documents, *opened, guest, one])) for one in pair)
+
+    for packet in packets:
+        for direction in DIRECTIONS:
+            assert not allowed(broken, direction, packet) or allowed(whole, direction, packet), (direction, packet)
+
+
+tier_damage = st.sampled_from((None, b"{", b'{"metadata": {"name": "x"}, "spec": {"order": "first"}}'))
+
+
+@given(
+    st.lists(clouds.documents, max_size=3),
+    st.lists(clouds.policies(("GlobalNetworkPolicy",), st.just("all()")), min_size=1, max_size=3),
+    st.sets(st.sampled_from(OPEN)),
+    guests(),
+    st.lists(clouds.tiers(), min_size=1, max_size=3),
+    tier_damage,
+    st.lists(clouds.packets(), min_size=10, max_size=10),
+)
+def test_a_tier_that_is_damaged_or_gone_allows_nothing_more(
+    documents: list[Document],
+    policies: list[Document],
+    opened: set[Document],
+    guest: Document,
+    tiers: list[Document],
+    damage: bytes | None,
+    packets: list[Packet],
+) -> None:
+    everything = dict([*documents, *policies, *opened, guest, *tiers])
+    path, _ = tiers[0]
+    # Without a document, `default` has a place of its own.
+    assume(damage is not None or not path.endswith("/default"))
+    without = {one: value for one, value in everything.items() if one != path}
+    whole, broken = state_of(everything), state_of(without if damage is None else without | {path: damage})
 
     for packet in packets:
         for direction in DIRECTIONS:

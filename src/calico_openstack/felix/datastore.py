@@ -1,8 +1,8 @@
 """What the datastore says, taken in: documents become values, for the graph, the settings or the list of the living.
 
-A document that is not understood counts as absent, with a reason that is logged once and kept for `complaints`. An
-endpoint of this host is *living* as long as its key is there, understood or not: Neutron takes a missing status key
-of a port for an error, so it gets "down" and never nothing.
+A document that is not understood counts as absent, or has a stand-in, with a reason that is logged once and kept for
+`complaints`; so has a policy whose tier is closed. An endpoint of this host is *living* as long as its key is there,
+understood or not: Neutron takes a missing status key of a port for an error, so it gets "down" and never nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from calico_openstack.daemon.logs import get_logger
 from calico_openstack.etcd.values import Event
 from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.felix.calc.homes import Homes
-from calico_openstack.felix.calc.inputs import KINDS, feed, workload_endpoint_key
+from calico_openstack.felix.calc.inputs import KINDS, POLICY_KINDS, feed, workload_endpoint_key
 from calico_openstack.felix.census import Census
 from calico_openstack.felix.timing import Timing
 from calico_openstack.felix.wanted.state import Changes
@@ -27,6 +27,7 @@ from calico_openstack.model.cluster import ClusterInformation, FelixConfiguratio
 from calico_openstack.model.endpoint import Endpoint, EndpointKey
 from calico_openstack.model.intake import Absent, read
 from calico_openstack.model.keys import ResourceKey, parse_key
+from calico_openstack.model.policy import PolicyKey
 
 log = get_logger("felix.datastore")
 
@@ -41,7 +42,9 @@ class Datastore:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.living: set[EndpointKey] = set()
-        self.complaints: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self._closed: dict[PolicyKey, str] = {}
+        self._tiers_stirred = False
         self.configurations: dict[str, FelixConfiguration] = {}
         self.node_labels: dict[str, str] = {}
         self.census = Census()
@@ -50,6 +53,12 @@ class Datastore:
         self._homes = Homes(graph.hostname)
         self._cluster: ClusterInformation | None = None
         self._taking = False
+
+    @property
+    def complaints(self) -> dict[str, str]:
+        """Why what is stored is not in force as it is, by path: documents, and policies in closed tiers."""
+        closed = {_path(key): f"{_path(key)}: {reason}" for key, reason in self._closed.items()}
+        return closed | self._refused
 
     @property
     def not_ready(self) -> str | None:
@@ -83,6 +92,7 @@ class Datastore:
         """What the host should have otherwise than when this was asked last; nothing in the middle of a batch."""
         if self._taking:
             return Changes()
+        self._note_closed()
         changes = self.graph.flush()
         changes.came = self._homes.take()
         return changes
@@ -99,6 +109,7 @@ class Datastore:
                 value = self._value(event)
                 endpoint = value.key if isinstance(value, Endpoint) else workload_endpoint_key(key)
                 feed(self.graph, key, value, endpoint)
+                self._tiers_stirred |= key.kind == "Tier" or key.kind in POLICY_KINDS
                 self._note_life(key, event, value, endpoint)
                 if key.kind == "Node":
                     settings |= self._take_other(key, value)
@@ -108,17 +119,29 @@ class Datastore:
 
     def _value(self, event: Event) -> object:
         if event.value is None:
-            self.complaints.pop(event.key, None)
+            self._refused.pop(event.key, None)
             return None
         found = read(event.key, event.value)
         if isinstance(found, Absent):
-            if self.complaints.get(event.key) != found.reason:
+            if self._refused.get(event.key) != found.reason:
                 log.warning("document.ignored", key=event.key, reason=found.reason, stand_in=found.stand_in is not None)
-            self.complaints[event.key] = found.reason
+            self._refused[event.key] = found.reason
             return found.stand_in
-        if self.complaints.pop(event.key, None) is not None:
+        if self._refused.pop(event.key, None) is not None:
             log.info("document.understood", key=event.key)
         return found.value
+
+    def _note_closed(self) -> None:
+        """Say once which policies a stand-in is in force for because of their tier."""
+        if not self._tiers_stirred:
+            return
+        self._tiers_stirred = False
+        before, self._closed = self._closed, self.graph.closed_policies()
+        for key, reason in self._closed.items():
+            if before.get(key) != reason:
+                log.warning("policy.closed", key=_path(key), reason=reason, cure="store the tier, or name another")
+        for key in before.keys() - self._closed.keys():
+            log.info("policy.in_force", key=_path(key))
 
     def _note_life(self, key: ResourceKey, event: Event, value: object, endpoint: EndpointKey | None) -> None:
         if endpoint is not None:
@@ -145,3 +168,7 @@ class Datastore:
                 self.configurations.pop(key.name, None)
             return True
         return False
+
+
+def _path(key: PolicyKey) -> str:
+    return ResourceKey(key.kind, key.name, key.namespace).path

@@ -110,8 +110,9 @@ class PolicyScope(_Doc, rename="camel", frozen=True):
 
 
 class LoosePolicyScope(PolicyScope, rename="camel", frozen=True):
-    """The same where only tier and selectors must be readable: a stand-in needs no more to deny."""
+    """The same where only the selectors must be readable: a stand-in needs no more to deny."""
 
+    tier: Any = ""
     order: Any = None
     do_not_track: Any = False
     pre_dnat: Any = msgspec.field(default=False, name="preDNAT")

@@ -60,7 +60,7 @@ class Absent(NamedTuple):
 
     key: Key | None
     reason: str
-    stand_in: Policy | Profile | NetworkSet | HostEndpoint | None = None
+    stand_in: Policy | Profile | Tier | NetworkSet | HostEndpoint | None = None
 
 
 _RESOURCES: dict[str, Callable[[ResourceKey, bytes], Any]] = {

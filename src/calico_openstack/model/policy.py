@@ -81,9 +81,12 @@ class Policy(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Tier(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """`broken` holds the reason when the stored tier cannot be read: then its place is not known."""
+
     name: str
     order: float = math.inf
     default_pass: bool = False
+    broken: str | None = None
 
 
 class Profile(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -45,13 +45,16 @@ DEFAULT_ALLOW_PROFILE = Profile(
 )
 """Upstream's client library injects this profile; it is never stored."""
 
-_DENY_ALL = (Rule(action="deny"),)
+UNREADABLE_TIER: Final = "?"
+"""Not a name that a tier can have (DNS-1123), so this one is closed (`policy.closed_tiers`)."""
+
+DENY_ALL = (Rule(action="deny"),)
 
 
 class Broken(ValueError):
     """The document cannot be honoured as it is; `stand_in` is what holds its place, failing closed."""
 
-    def __init__(self, reason: str, stand_in: Policy | Profile | NetworkSet | HostEndpoint) -> None:
+    def __init__(self, reason: str, stand_in: Policy | Profile | Tier | NetworkSet | HostEndpoint) -> None:
         super().__init__(reason)
         self.stand_in = stand_in
 
@@ -64,7 +67,7 @@ def read_policy(kind: str, namespace: str, name: str, value: bytes) -> Policy:
     except ValueError as error:
         # Perhaps only what is not the scope has a wrong form, such as rules that are no list.
         scoped = _scoped(key, _strictest(decode(value, PolicyScopeDoc).spec))
-        denying = msgspec.structs.replace(scoped, ingress=_DENY_ALL, egress=_DENY_ALL, broken=str(error))
+        denying = msgspec.structs.replace(scoped, ingress=DENY_ALL, egress=DENY_ALL, broken=str(error))
         raise Broken(str(error), denying) from error
     policy = msgspec.structs.replace(
         _scoped(key, spec),
@@ -99,12 +102,13 @@ def _scoped(key: PolicyKey, spec: PolicyScope) -> Policy:
 
 def _strictest(spec: LoosePolicyScope) -> PolicyScope:
     """The place where a deny stops whatever the policy may have stopped: an order that is no number may have been the
-    first, a kind that is no boolean may have been the normal one.
+    first, a kind that is no boolean may have been the normal one, a tier that is no name may have been before all.
     """
     order, is_number = spec.order, isinstance(spec.order, int | float) and not isinstance(spec.order, bool)
     readable = isinstance(spec.do_not_track, bool) and isinstance(spec.pre_dnat, bool)
     return msgspec.structs.replace(
         spec,
+        tier=spec.tier if isinstance(spec.tier, str | None) else UNREADABLE_TIER,
         order=order if is_number or order is None else -math.inf,
         do_not_track=readable and spec.do_not_track,
         pre_dnat=readable and spec.pre_dnat,
@@ -168,7 +172,7 @@ def _stand_in(policy: Policy, spec: PolicySpec, reason: str) -> Policy:
 def _closed(*lists: list[msgspec.Raw] | None) -> tuple[Rule, ...]:
     """What holds the place of rules that cannot all be honoured: nothing if all of them allow, else a deny."""
     actions = {action_of(bytes(item)) for stored in lists for item in stored or ()}
-    return () if actions <= {"allow"} else _DENY_ALL
+    return () if actions <= {"allow"} else DENY_ALL
 
 
 def _order(order: float | None) -> float:
@@ -202,8 +206,12 @@ def read_profile(name: str, value: bytes) -> Profile:
 
 
 def read_tier(name: str, value: bytes) -> Tier:
-    spec = decode(value, TierDoc).spec
-    return Tier(name=name, order=_order(spec.order), default_pass=_is_pass(spec.default_action))
+    """The tier; Broken, with a closed one as a stand-in, if nobody can tell its place (`policy.closed_tiers`)."""
+    try:
+        spec = decode(value, TierDoc).spec
+        return Tier(name=name, order=_order(spec.order), default_pass=_is_pass(spec.default_action))
+    except ValueError as error:
+        raise Broken(str(error), Tier(name=name, broken=str(error))) from error
 
 
 def _is_pass(action: Any) -> bool:

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from calico_openstack.model.endpoint import Endpoint, EndpointKey
 from calico_openstack.model.net import Net, host_net
 from calico_openstack.model.policy import Match, Policy, PolicyKey, Profile, Rule
+from calico_openstack.policy.closed_tiers import in_force, why_closed
 from calico_openstack.policy.known import Known
 from calico_openstack.policy.matching import rule_matches
 from calico_openstack.policy.parties import Party, Unanswerable
@@ -189,7 +190,7 @@ def _decide(
     tiers = applied_tiers(state, endpoint, direction)
     side = Side(direction, party, "rule", found.allowed, packet, verdict=found, tiers=tiers)
     if found.decided_by is not None and found.rule is not None:
-        stand_in = known.stand_ins.get(found.decided_by, "")
+        stand_in = known.stand_ins.get(found.decided_by, "") or _closed(state, found)
         side = side._replace(rule=_rules_of(state, found.decided_by, direction)[found.rule], stand_in=stand_in)
     elif found.tier is not None:
         side = side._replace(cause="end of tier")
@@ -272,10 +273,20 @@ def _asked(state: State, endpoint: Endpoint, side: Side) -> Iterator[Policy | Pr
 
 
 def _rules_of(state: State, name: PolicyKey | str, direction: Direction) -> tuple[Rule, ...]:
-    source = state.policies.get(name) if isinstance(name, PolicyKey) else state.profile(name)
+    source: Policy | Profile | None
+    if isinstance(name, PolicyKey):
+        policy = state.policies.get(name)
+        source = in_force(policy, state.tiers) if policy is not None else None
+    else:
+        source = state.profile(name)
     if source is None:
         return ()
     return (source.ingress if direction == "ingress" else source.egress) or ()
+
+
+def _closed(state: State, found: Verdict) -> str:
+    """Why the tier that decided is closed, if it is."""
+    return (why_closed(found.tier, state.tiers.get(found.tier)) or "") if found.tier is not None else ""
 
 
 def _port(party: Party) -> str:

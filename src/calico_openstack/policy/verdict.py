@@ -1,10 +1,10 @@
 """The verdict that an endpoint's policies give to a new flow, in one direction, and why.
 
-Tiers in order; in a tier its policies in order; in a policy its rules in order. Allow and Deny decide, Pass leaves
-the tier, Log goes on. At the end of a tier in which a policy governs the direction: the tier's default, deny unless
-it passes. After the tiers the endpoint's profiles, then deny (upstream felix/rules/endpoints.go). Traffic must be
-allowed by the sender's egress and by the receiver's ingress; replies belong to their flow and are not asked about
-here.
+Tiers in order, those first whose place nobody knows (`closed_tiers`); in a tier its policies in order; in a policy
+its rules in order. Allow and Deny decide, Pass leaves the tier, Log goes on. At the end of a tier in which a policy
+governs the direction: the tier's default, deny unless it passes. After the tiers the endpoint's profiles, then deny
+(upstream felix/rules/endpoints.go). Traffic must be allowed by the sender's egress and by the receiver's ingress;
+replies belong to their flow and are not asked about here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from calico_openstack.model.endpoint import Endpoint, HostEndpoint
 from calico_openstack.model.policy import Policy, PolicyKey, Profile, Rule
+from calico_openstack.policy.closed_tiers import in_force
 from calico_openstack.policy.matching import rule_matches
 from calico_openstack.policy.order import policy_order, tier_order
 from calico_openstack.policy.state import Packet, State
@@ -83,7 +84,7 @@ def applied_tiers(
     by_tier: dict[str, list[Policy]] = {}
     for policy in state.policies.values():
         if of_kind(policy) and policy.selector.matches(labels) and _rules(policy, direction) is not None:
-            by_tier.setdefault(policy.tier, []).append(policy)
+            by_tier.setdefault(policy.tier, []).append(in_force(policy, state.tiers))
     result = []
     for name in sorted(by_tier, key=lambda name: tier_order(name, state.tiers.get(name))):
         tier = state.tiers.get(name)

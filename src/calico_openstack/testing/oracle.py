@@ -25,6 +25,7 @@ from calico_openstack.felix.wanted.state import (
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration
 from calico_openstack.model.intake import Absent, read
 from calico_openstack.model.policy import NetworkSet, Policy, Profile, Tier
+from calico_openstack.policy.closed_tiers import in_force
 from calico_openstack.policy.host_verdict import Stage
 from calico_openstack.policy.state import State
 from calico_openstack.policy.verdict import applied_tiers, on_workloads
@@ -84,7 +85,7 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
         for policy in state.policies.values():
             concerned = not policy.staged if isinstance(one, HostEndpoint) else on_workloads(policy)
             if concerned and policy.selector.matches(labels):
-                wanted.policies[policy.key] = _policy(policy, definitions)
+                wanted.policies[policy.key] = _policy(in_force(policy, state.tiers), definitions)
         for name in one.profiles:
             profile = state.profile(name) or Profile(name=name)
             wanted.profiles[name] = WantedProfile(
@@ -94,7 +95,7 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
             )
     for policy in state.policies.values():
         if policy.always_programmed and not policy.staged:
-            wanted.policies[policy.key] = _policy(policy, definitions)
+            wanted.policies[policy.key] = _policy(in_force(policy, state.tiers), definitions)
     for set_id, definition in definitions.items():
         members: set[Member] = set()
         for who in state.everyone():
@@ -169,6 +170,8 @@ def _tiers(
             egress=tuple(p.key for p in egress[name].policies) if name in egress else (),
             default_pass=(ingress.get(name) or egress[name]).default_pass,
         )
-    known = [tier.name for tier in sorted(state.tiers.values(), key=lambda tier: (tier.order, tier.name))]
-    sequence = known + sorted(name for name in by_tier if name not in known)
+    usable = [tier for tier in state.tiers.values() if tier.broken is None]
+    known = [tier.name for tier in sorted(usable, key=lambda tier: (tier.order, tier.name))]
+    last = ["default"] if "default" not in state.tiers else []
+    sequence = sorted(name for name in by_tier if name not in (*known, *last)) + known + last
     return tuple(by_tier[name] for name in sequence if name in by_tier)

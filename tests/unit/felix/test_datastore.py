@@ -4,6 +4,8 @@ import asyncio
 import gc
 import json
 
+from structlog.testing import capture_logs
+
 from calico_openstack.etcd.values import Event
 from calico_openstack.felix.calc.graph import Graph
 from calico_openstack.felix.datastore import Datastore
@@ -68,3 +70,23 @@ def test_the_collector_of_cycles_rests_while_a_large_batch_is_taken_in() -> None
 
     assert rested == {True}
     assert gc.isenabled()
+
+
+def test_policies_in_a_tier_that_is_not_there_are_named_until_it_is() -> None:
+    store = Datastore(Graph("compute-01"))
+    policy = ResourceKey("GlobalNetworkPolicy", "gone.p").path
+    tier = ResourceKey("Tier", "gone").path
+    content = b'{"metadata": {"name": "gone.p"}, "spec": {"tier": "gone", "selector": "all()", "ingress": []}}'
+    with capture_logs() as lines:
+        for revision in (1, 2):
+            store.take([Event(policy, content, revision)])
+            store.news()
+
+    assert store.complaints == {policy: f"{policy}: its tier gone does not exist"}
+    assert [(line["event"], line["key"]) for line in lines] == [("policy.closed", policy)]
+
+    with capture_logs() as lines:
+        store.take([Event(tier, b'{"metadata": {"name": "gone"}, "spec": {"order": 1}}', mod_revision=3)])
+        store.news()
+    assert store.complaints == {}
+    assert [(line["event"], line["key"]) for line in lines] == [("policy.in_force", policy)]

@@ -218,3 +218,27 @@ def test_a_set_whose_only_rule_moves_to_another_policy_in_one_batch_was_never_aw
 
     graph.set_endpoint(key("b"), endpoint("b", "10.0.0.2"))
     assert graph.flush().members == {SET: MemberChange(frozenset({parse_net("10.0.0.2")}), frozenset())}
+
+
+def test_policies_are_closed_while_their_tier_is_not_there() -> None:
+    denying = (*policy().ingress, Rule(action="deny"))
+    graph = graph_with(endpoint("a", "10.0.0.1"))
+    graph.set_policy(POLICY, policy(tier="platform", ingress=denying))
+    graph.set_tier("default", Tier(name="default", order=-1))
+    first = graph.flush()
+    assert [rule.action for rule in first.policies[POLICY].ingress or ()] == ["deny"]
+    assert first.sets == {}, "nobody asks who is meant by rules that are not in force"
+    assert graph.closed_policies() == {POLICY: "its tier platform does not exist"}
+
+    graph.set_tier("platform", Tier(name="platform", order=2))
+    opened = graph.flush()
+    assert [rule.action for rule in opened.policies[POLICY].ingress or ()] == ["allow", "deny"]
+    assert opened.sets
+    assert graph.closed_policies() == {}
+
+    graph.set_tier("platform", Tier(name="platform", broken="order: no number"))
+    closed = graph.flush()
+    assert [rule.action for rule in closed.policies[POLICY].ingress or ()] == ["deny"]
+    assert graph.closed_policies() == {POLICY: "its tier platform cannot be used: order: no number"}
+    graph.set_policy(POLICY, policy(tier="platform", staged=True))
+    assert graph.closed_policies() == {}

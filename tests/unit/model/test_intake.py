@@ -14,6 +14,7 @@ from calico_openstack.model.net import host_net, parse_net
 from calico_openstack.model.policy import Icmp, NetworkSet, Policy, PortRange, Profile, Rule, Tier
 from calico_openstack.model.selector import parse
 from calico_openstack.model.subnet import HostRoute, Subnet
+from calico_openstack.policy.closed_tiers import why_closed
 
 SERVER = "8f3d2c1a-4b5e-4f60-9a7b-0c1d2e3f4a5b"
 PORT = "1b2c3d4e-5f60-4718-8293-a4b5c6d7e8f9"
@@ -252,8 +253,27 @@ def test_a_broken_policy_that_may_deny_is_replaced_by_one_that_denies(action: st
 
 
 def test_a_policy_whose_scope_cannot_be_read_has_no_stand_in() -> None:
-    for spec in ({"selector": "((("}, {"namespaceSelector": 1}, {"ingress": {}, "tier": 7}):
+    for spec in ({"selector": "((("}, {"namespaceSelector": 1}, {"ingress": {}, "selector": 7}):
         assert refused(policy(**spec)).stand_in is None
+
+
+@pytest.mark.parametrize("tier", [7, ["security"], False])
+def test_a_policy_whose_tier_is_no_text_denies_in_a_tier_that_nobody_can_store(tier: object) -> None:
+    found = refused(policy(selector="has(x)", tier=tier, order=3, ingress=[{"action": "Allow"}]))
+
+    assert isinstance(found.stand_in, Policy)
+    assert why_closed(found.stand_in.tier, None)
+    assert (found.stand_in.ingress, found.stand_in.egress) == ((Rule(action="deny"),), (Rule(action="deny"),))
+    assert "tier" in found.reason
+
+
+@pytest.mark.parametrize("order", ["first", {}, True])
+def test_a_tier_whose_order_is_no_number_has_no_place(order: object) -> None:
+    found = refused(stored("Tier", "default", {"order": order, "defaultAction": "Pass"}))
+
+    assert isinstance(found.stand_in, Tier)
+    assert "order" in (found.stand_in.broken or "")
+    assert not found.stand_in.default_pass
 
 
 @pytest.mark.parametrize("order", ["first", "10", {}, True])

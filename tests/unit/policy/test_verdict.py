@@ -103,13 +103,28 @@ def test_the_end_of_a_tier_denies_unless_it_passes() -> None:
     assert passed.allowed
 
 
-def test_a_tier_that_has_no_object_comes_after_those_that_have_and_denies_at_its_end() -> None:
-    lost, known = policy("p", tier="aaa"), policy("q", ALLOW, tier="zzz")
+def test_the_tier_default_needs_no_object_and_comes_after_all_others() -> None:
+    last, known = policy("p"), policy("q", ALLOW, tier="zzz")
 
-    found = ask(state(endpoint("b", "10.65.0.2"), lost, known, Tier(name="zzz", order=9)))
+    found = ask(state(endpoint("b", "10.65.0.2"), last, known, Tier(name="zzz", order=9)))
 
     assert found.decided_by == known.key
-    assert ask(state(endpoint("b", "10.65.0.2"), lost)) == Verdict(False, "aaa")
+    assert ask(state(endpoint("b", "10.65.0.2"), last)) == Verdict(False, "default")
+
+
+@pytest.mark.parametrize("stored", [(), (Tier(name="lost", order=1, broken="order: no number"),)])
+@pytest.mark.parametrize("rule", [ALLOW, DENY])
+def test_a_tier_whose_place_nobody_knows_denies_before_all_others(stored: tuple[Tier, ...], rule: Rule) -> None:
+    who, known, tier = endpoint("b", "10.65.0.2"), policy("q", ALLOW, tier="aaa"), Tier(name="aaa", order=-9)
+
+    found = ask(state(who, policy("p", rule, tier="lost"), known, tier, *stored))
+
+    assert (found.allowed, found.tier) == (False, "lost")
+    # It says nothing of what its policies do not govern.
+    assert ask(state(who, policy("p", rule, tier="lost", selector="role == 'other'"), known, tier, *stored)).allowed
+    # And once the tier is there it means what it says.
+    there = [*(one for one in stored if one.name != "lost"), Tier(name="lost", order=1)]
+    assert ask(state(who, policy("p", rule, tier="lost"), tier, *there)).allowed is (rule is ALLOW)
 
 
 def test_pass_leaves_the_tier_for_the_next_and_then_for_the_profiles() -> None:

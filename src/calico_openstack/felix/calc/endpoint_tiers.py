@@ -1,7 +1,7 @@
 """In which order the policies of an endpoint are asked: tiers by order, in each tier the policies by order.
 
-Tiers that exist come first, by order, then by name; a tier that is only named by policies comes after all of them and
-ends with deny, as upstream enforces it: OpenStack deployments have no Tier object `default`. A direction in which no
+Tiers that exist come by order, then by name; the tier `default`, which OpenStack deployments have no object of, after
+all of them; closed ones (`policy.closed_tiers`) before, with stand-ins for their policies. A direction in which no
 policy of a tier applies skips the tier. Endpoints with the same policies share one value.
 """
 
@@ -11,16 +11,20 @@ from collections.abc import Iterable
 
 from calico_openstack.felix.wanted.state import WantedTier
 from calico_openstack.model.policy import Policy, PolicyKey, Tier
+from calico_openstack.policy.closed_tiers import in_force, why_closed
 from calico_openstack.policy.order import policy_order, tier_order
 
 _REMEMBERED = 4096
 
 
 class EndpointTiers:
-    """Knows the tiers, and remembers the answer for each combination of policies until something in it changes."""
+    """Knows the tiers and who names them, and remembers the answer for each combination of policies until something in
+    it changes."""
 
     def __init__(self) -> None:
         self._tiers: dict[str, Tier] = {}
+        self._tier_of: dict[PolicyKey, str] = {}
+        self._named: dict[str, set[PolicyKey]] = {}
         self._known: dict[frozenset[PolicyKey], tuple[WantedTier, ...]] = {}
 
     def set_tier(self, name: str, tier: Tier | None) -> bool:
@@ -34,9 +38,33 @@ class EndpointTiers:
         self._known.clear()
         return True
 
-    def forget(self) -> None:
+    def set_policy(self, key: PolicyKey, policy: Policy | None) -> None:
         """A policy has changed: its place may be another."""
         self._known.clear()
+        tier = policy.tier if policy is not None and not policy.staged else None
+        before = self._tier_of.get(key)
+        if before == tier:
+            return
+        if before is not None:
+            del self._tier_of[key]
+            self._named[before].discard(key)
+            if not self._named[before]:
+                del self._named[before]
+        if tier is not None:
+            self._tier_of[key] = tier
+            self._named.setdefault(tier, set()).add(key)
+
+    def policies_in(self, tier: str) -> frozenset[PolicyKey]:
+        """All policies that name the tier, of whatever endpoints."""
+        return frozenset(self._named.get(tier, ()))
+
+    def in_force(self, policy: Policy) -> Policy:
+        return in_force(policy, self._tiers)
+
+    def closed(self) -> dict[PolicyKey, str]:
+        """The policies in closed tiers, with the reason."""
+        reasons = {name: why_closed(name, self._tiers.get(name)) for name in self._named}
+        return {key: reason for name, reason in reasons.items() if reason is not None for key in self._named[name]}
 
     def tiers_of(self, policies: Iterable[Policy]) -> tuple[WantedTier, ...]:
         applied = {policy.key: policy for policy in policies}

@@ -118,6 +118,10 @@ class Graph:
             why[key] = f"another endpoint owns interface {interface}"
         return why
 
+    def closed_policies(self) -> dict[PolicyKey, str]:
+        """The policies for which a stand-in is in force because of their tier, with the reason."""
+        return self._tiers.closed()
+
     def set_endpoint(self, key: EndpointKey, endpoint: Endpoint | None) -> None:
         if endpoint is not None and endpoint.spoof:
             self._spoofing[key] = endpoint
@@ -161,7 +165,7 @@ class Graph:
                 self._endpoints_told.mark(key)
 
     def set_policy(self, key: PolicyKey, policy: Policy | None) -> None:
-        self._tiers.forget()
+        self._tiers.set_policy(key, policy)
         self._active.set_policy(key, policy)
 
     def set_profile(self, name: str, profile: Profile | None) -> None:
@@ -174,6 +178,8 @@ class Graph:
 
     def set_tier(self, name: str, tier: Tier | None) -> None:
         if self._tiers.set_tier(name, tier):
+            for policy in self._tiers.policies_in(name):
+                self._policies_told.mark(policy)
             for key in self._local:
                 self._endpoints_told.mark(key)
             for host_endpoint in self._local_hosts:
@@ -248,6 +254,7 @@ class Graph:
         definitions: Definitions = {}
         wanted = None
         if policy is not None:
+            policy = self._tiers.in_force(policy)
             ingress, egress = resolve(policy.ingress, definitions), resolve(policy.egress, definitions)
             wanted = WantedPolicy(key=key, ingress=ingress, egress=egress, ahead=policy.always_programmed)
         self._referenced.refer(key, definitions)

@@ -94,6 +94,22 @@ def test_tiers_are_asked_in_order_and_staged_policies_never(trio: Trio) -> None:
     trio.expect(ALL - {"w2>w0"})
 
 
+def test_a_tier_that_is_not_there_shuts_what_its_policies_govern_and_nothing_else(trio: Trio) -> None:
+    denied = policy(
+        "first.deny", "w == 'w0'", [{"action": "Deny", "source": {"selector": "w == 'w1'"}}, ALLOW], tier="first"
+    )
+    allowed = policy("second.allow", "w == 'w0'", [ALLOW], tier="second")
+    trio.put(*TIERS, denied, allowed)
+    trio.expect(ALL - {"w1>w0"})
+
+    trio.delete(TIERS[0], refused=True)
+    trio.expect(ALL - to("w0"))
+    assert [reason for reason in trio.store.complaints.values() if "tier first does not exist" in reason]
+
+    trio.put(TIERS[0])
+    trio.expect(ALL - {"w1>w0"})
+
+
 @pytest.mark.conformance("P7")
 def test_staged_policies_change_nothing(trio: Trio) -> None:
     trio.put(
