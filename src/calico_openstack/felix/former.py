@@ -29,10 +29,10 @@ _ADDRESS = 24
 
 
 class Sender(NamedTuple):
-    """Who was allowed to send from an address."""
+    """Who was allowed to send from an address; without a MAC: whoever is behind that interface."""
 
     interface: str
-    mac: str
+    mac: str | None
     address: Net
 
 
@@ -85,13 +85,20 @@ def former(actual: Actual) -> Former:
         if base.SOURCES[version].name in table.sets:
             for key in table.sets[base.SOURCES[version].name].elements:
                 if isinstance(key, bytes):
-                    name = key[_NAME].rstrip(b"\0").decode(errors="replace")
-                    senders.add(Sender(name, key[_MAC].hex(":"), _net(version, key[_ADDRESS:])))
+                    senders.add(_sender(version, key, key[_MAC].hex(":")))
+        if base.SOURCES_WIDE[version].name in table.sets:
+            for key in table.sets[base.SOURCES_WIDE[version].name].elements:
+                if isinstance(key, tuple) and key[0][_ADDRESS:] == key[1][_ADDRESS:]:
+                    senders.add(_sender(version, key[0], None))
         if base.FLOATING[version].name in table.sets:
             for key, internal in table.sets[base.FLOATING[version].name].elements.items():
                 if isinstance(key, bytes) and isinstance(internal, bytes):
                     nats.add(Nat(_net(version, internal), _net(version, key)))
     return Former(frozenset(senders), frozenset(nats))
+
+
+def _sender(version: int, key: bytes, mac: str | None) -> Sender:
+    return Sender(key[_NAME].rstrip(b"\0").decode(errors="replace"), mac, _net(version, key[_ADDRESS:]))
 
 
 def _net(version: int, packed: bytes) -> Net:

@@ -160,6 +160,9 @@ def endpoints(draw: st.DrawFn, host: str | None = None) -> tuple[str, bytes]:
         spec["qosControls"] = {draw(st.sampled_from(("ingressBandwidth", "egressPacketRate"))): 10_000_000}
     if draw(st.integers(0, 11)) == 0:
         spec["allowSpoofedSourcePrefixes"] = ["198.51.100.0/24"]
+    if draw(st.integers(0, 5)) == 0:
+        # The field is optional. Then any MAC may send, and there is no neighbour entry.
+        del spec["mac"]
     own = {
         "projectcalico.org/namespace": namespace,
         "projectcalico.org/orchestrator": "openstack",

@@ -3,10 +3,15 @@
 from types import SimpleNamespace
 from typing import Any
 
-from calico_openstack.felix.former import Former, Sender
+import msgspec
+
+from calico_openstack.felix.former import Former, Sender, former
 from calico_openstack.felix.kernel.neighbours import NeighbourKey
 from calico_openstack.felix.kernel.routes import RouteKey
-from calico_openstack.felix.wanted.state import Wanted, WantedEndpoint
+from calico_openstack.felix.ruleset.difference import as_read
+from calico_openstack.felix.ruleset.render import RulesetRenderer
+from calico_openstack.felix.ruleset.settings import RulesetSettings
+from calico_openstack.felix.wanted.state import Changes, Wanted, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey, Nat
 from calico_openstack.model.net import host_net, parse_net
 from calico_openstack.netlink.rtnl_routes import device_route
@@ -72,3 +77,28 @@ def test_a_floating_ip_of_the_firewall_or_of_a_neighbour_is_gone_unless_it_is_wa
     assert Former().nats_gone(Wanted(), TAPS, {NeighbourKey(7, FLOATING): MAC}) == {nat}
     kept = WantedEndpoint(key=KEY, interface="tapa", mac=MAC, addresses=(OWN,), nats=(nat,))
     assert Former(nats=frozenset((nat,))).nats_gone(Wanted(endpoints={KEY: kept}), TAPS, {}) == set()
+
+
+def test_the_firewall_tells_who_might_send_from_an_address_with_a_mac_or_with_any() -> None:
+    own6 = host_net("2001:db8::1")
+    known = msgspec.structs.replace(ENDPOINT, addresses=(OWN, own6, NETWORK))
+    any_mac = msgspec.structs.replace(
+        known, key=KEY._replace(endpoint="b"), interface="tapb", mac=None, addresses=(GONE, NETWORK)
+    )
+    renderer = RulesetRenderer(RulesetSettings())
+    renderer.apply(Changes(endpoints={one.key: one for one in (known, any_mac)}))
+
+    assert former(as_read(renderer.full())).senders == {
+        Sender("tapa", MAC, OWN),
+        Sender("tapa", MAC, own6),
+        Sender("tapb", None, GONE),
+    }
+
+
+def test_whoever_might_send_with_any_mac_is_none_any_more_when_the_endpoint_has_one() -> None:
+    anonymous = Former(frozenset((Sender("tapa", None, OWN),)))
+    nameless: Any = SimpleNamespace(**vars(TAPS))
+    nameless.owners = {"tapa": msgspec.structs.replace(ENDPOINT, mac=None)}
+
+    assert anonymous.released(TAPS, {}, {}) == {OWN}
+    assert anonymous.released(nameless, {}, {}) == set()
