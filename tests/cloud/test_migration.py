@@ -62,6 +62,7 @@ class Refused(Exception):
     pass
 
 
+@pytest.mark.conformance("R8")
 def test_a_migration_that_is_called_off_leaves_the_guest_where_it_was(sandbox: Sandbox) -> None:
     guest = sandbox.guest("web2")
 

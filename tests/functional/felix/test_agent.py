@@ -292,9 +292,13 @@ def test_a_flushed_firewall_comes_back(running: Any) -> None:
 
 @pytest.mark.conformance("R14")
 def test_a_neighbour_injected_by_dnsmasq_becomes_permanent_again(running: Any) -> None:
-    ip("neigh", "replace", "10.65.0.12", "lladdr", MAC, "dev", TAP, "nud", "reachable")
-
-    eventually(lambda: "PERMANENT" in ip("neigh", "show", "10.65.0.12", "dev", TAP), "permanent")
+    for address in ("10.65.0.12", "2001:db8:a41::c"):
+        ip("neigh", "replace", address, "lladdr", MAC, "dev", TAP, "nud", "reachable")
+        eventually(lambda address=address: "PERMANENT" in ip("neigh", "show", address, "dev", TAP), "permanent")
+        ip("neigh", "delete", address, "dev", TAP)
+        eventually(lambda address=address: "PERMANENT" in ip("neigh", "show", address, "dev", TAP), "there again")
+        ip("neigh", "replace", address, "lladdr", "fa:16:3e:00:00:99", "dev", TAP, "nud", "permanent")
+        eventually(lambda address=address: MAC in ip("neigh", "show", address, "dev", TAP), "with its own MAC")
 
 
 def test_a_rebuilt_tap_is_reported_down_and_then_up_and_programmed_again(running: Any) -> None:

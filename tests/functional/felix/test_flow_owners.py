@@ -186,6 +186,7 @@ def test_released_addresses_stay_owed_until_the_firewall_has_forgotten_their_own
     assert tracked() == {ALIEN}
 
 
+@pytest.mark.conformance("R15")
 def test_many_addresses_that_nobody_gets_lose_their_flows(stage: Stage) -> None:
     many = [f"10.0.1.{number}" for number in range(1, 31)]
     host = endpoint("tap1", *many)

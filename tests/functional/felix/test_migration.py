@@ -242,6 +242,24 @@ def test_a_target_whose_migration_fails_is_clean(stages: Callable[[], Stage], vm
     assert "lladdr" not in ip("neighbour", "show", "dev", "tapa", "nud", "permanent")
 
 
+@pytest.mark.conformance("R6", "R8")
+def test_a_source_keeps_its_normal_routes_while_it_is_one_and_when_its_migration_is_called_off(
+    stages: Callable[[], Stage], vm: Guest
+) -> None:
+    stage = stages()
+    stage.step(wanted("none"))
+    stage.settle()
+    assert routes() == NORMAL
+
+    for role in ("source", "none"):
+        report = stage.step(wanted(role))
+        send(vm.name, rarp(MAC))
+        stage.settle()
+        assert (report.operations["routes"], report.operations["flows"], routes()) == (0, 0, NORMAL)
+    assert stage.step(seconds=CONVERGENCE).operations["routes"] == 0
+    assert routes() == NORMAL
+
+
 @pytest.mark.conformance("R9")
 def test_a_guest_that_goes_back_at_once_leaves_normal_routes_and_no_timer(
     stages: Callable[[], Stage], vm: Guest

@@ -125,6 +125,10 @@ def test_before_any_claim_the_newest_has_it_and_the_other_takes_over(
     stage.step(wanted(endpoint("b", *VIPS)))
     assert holders() == only("b")
 
+    stage.step(wanted(endpoint("a")))
+    assert holders() == only("b")
+    stage.step(wanted(endpoint("a", *VIPS)))
+    assert holders() == only("b")
     ip("link", "set", "tapa", "down")
     stage.step()
     assert holders() == only("b")

@@ -4,6 +4,7 @@ w0, w1, w2 sit behind their host; `outside` is a machine beyond it that knows th
 """
 
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -65,6 +66,19 @@ def test_a_floating_ip_leads_to_its_guest_from_everywhere_and_goes_with_it(trio:
     assert trio.listeners.passes(tries, []) == set()
     assert w0.guest.tap not in ip(f"-{version}", "route", "show", "exact", target)
 
+    trio.put(floating(trio, version))
+    assert translations(version).count(target) == 2
+    assert w0.guest.tap in ip(f"-{version}", "route", "show", "exact", target)
+    trio.delete(w0.document())
+    assert target not in translations(version)
+    assert ip(f"-{version}", "route", "show", "exact", target) == ""
+
+
+def translations(version: int) -> str:
+    """The firewall's maps from floating IPs to their guests, and for a guest that asks for itself."""
+    maps = (f"nft list map inet calico {name}{version}" for name in ("floating", "hairpin"))
+    return "".join(subprocess.run(one.split(), capture_output=True, text=True, check=True).stdout for one in maps)
+
 
 @pytest.mark.conformance("N1")
 @pytest.mark.parametrize("version", [4, 6])
@@ -99,7 +113,7 @@ def test_a_pool_hides_its_guests_behind_the_host_as_the_settings_say(trio: Trio,
 
 @pytest.mark.conformance("N3")
 def test_metadata_and_dns_of_the_host_are_reached_whatever_policy_says(trio: Trio) -> None:
-    trio.own("192.0.2.1/32")
+    trio.own("192.0.2.1/32", "2001:db8:99::1/128")
     trio.listen_on_host(53, 547, 8775, 8776)
     trio.use(metadata_addr="192.0.2.1", metadata_port=8775)
     try:
@@ -114,10 +128,15 @@ def test_metadata_and_dns_of_the_host_are_reached_whatever_policy_says(trio: Tri
             ask("169.254.169.254", 80, TCP),
             ask("192.0.2.1", 53, UDP),
             ask("192.0.2.1", 53, TCP),
+            ask("2001:db8:99::1", 53, UDP),
+            ask("2001:db8:99::1", 53, TCP),
         }
         bad = {
             ask("192.0.2.1", 8776, TCP),
             ask("192.0.2.1", 547, UDP),
+            ask("2001:db8:99::1", 8776, TCP),
+            # Of DHCPv6, but not from a client's port.
+            ask("2001:db8:99::1", 547, UDP),
             ask("169.254.169.254", 81, TCP),
         }
         assert trio.listeners.passes(good | bad, good) == good
