@@ -4,8 +4,8 @@
 
 Orders are files in that directory, looked at before and after each operation: `kill` holds how many operations there
 are to live for, `slow` how many seconds each transaction of nf_tables takes, `hang` means that the next operation does
-not return, `refuse` that no transaction is taken. `patience`, read at the start, shortens the time after
-which Felix gives up (seconds).
+not return, `ponder` that the next calculation does not, `refuse` that no transaction is taken. `patience`, read at
+the start, shortens the time after which Felix gives up (seconds).
 
 One message of rtnetlink or ctnetlink is one operation here, sent alone, so that death can come between any two; one
 transaction of nf_tables is one; one write to a sysctl is one.
@@ -22,9 +22,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from calico_openstack.felix import agent
+from calico_openstack.felix.datastore import Datastore
 from calico_openstack.felix.kernel.sysctls import Sysctls
 from calico_openstack.felix.main import main
 from calico_openstack.felix.wanted.host import Sysctl
+from calico_openstack.felix.wanted.state import Changes
 from calico_openstack.netlink.socket import NetlinkError, NetlinkSocket
 from calico_openstack.netlink.wire import Message, Request
 
@@ -52,6 +54,10 @@ class Mishaps:
     @property
     def patience(self) -> float | None:
         return self._ordered("patience")
+
+    def ponder(self) -> None:
+        while self._ordered("ponder") is not None:
+            time.sleep(0.05)
 
     def before(self, nft: bool = False) -> None:
         while self._ordered("hang") is not None:
@@ -83,6 +89,7 @@ def install(mishaps: Mishaps) -> None:
     agent.GIVE_UP = mishaps.patience or agent.GIVE_UP
     request, send_batch = NetlinkSocket.request, NetlinkSocket.send_batch
     send_transaction, apply = NetlinkSocket.send_transaction, Sysctls.apply
+    news = Datastore.news
 
     def one_request(self: NetlinkSocket, wanted: Request) -> list[Message]:
         if wanted.kind >= _NETFILTER or wanted.kind & 3 == _ONLY_ASKS:
@@ -115,11 +122,16 @@ def install(mishaps: Mishaps) -> None:
                 mishaps.after()
         return failures
 
+    def calculated(self: Datastore) -> Changes:
+        mishaps.ponder()
+        return news(self)
+
     for owner, name, harmed in (
         (NetlinkSocket, "request", one_request),
         (NetlinkSocket, "send_batch", one_by_one),
         (NetlinkSocket, "send_transaction", transaction),
         (Sysctls, "apply", each_sysctl),
+        (Datastore, "news", calculated),
     ):
         setattr(owner, name, harmed)
 

@@ -210,3 +210,18 @@ def test_a_kernel_that_does_not_answer_is_found_out(running: Host, mishaps: Mish
     eventually(lambda: "host.silent" in running.lines(), "nor does it tell Neutron so", within=60)
     mishaps.recall("hang")
     eventually(lambda: status("liveness") == 200, "live again")
+
+
+@pytest.mark.conformance("K9")
+def test_a_calculation_that_does_not_end_is_found_out(running: Host, mishaps: Mishaps) -> None:
+    mishaps.order("ponder")
+
+    tell(running, 2)
+
+    # It is the health port's own loop that stands still: whoever asks gets no answer, and takes that for dead.
+    eventually(lambda: status("liveness") == 0, "not live", within=60)
+    assert running.runs
+    mishaps.recall("ponder")
+    eventually(lambda: status("liveness") == status("readiness") == 200, "live again")
+    wanted = tap_name(PORTS[2])
+    eventually(lambda: wanted in repr(ruleset()[INET].sets["taps"].elements), "what it had thought about")
