@@ -153,7 +153,7 @@ class Felix:
             due = resyncs.due(self.settings, time.monotonic())
             step = partial(_step, dataplane, self._dataplane_settings(), changes, due)
             self._after(changes, *await loop.run_in_executor(thread, step))
-            await self._sleep(dataplane.events.filenos(), dataplane.arrivals.filenos(), resyncs.wake_at())
+            await self._sleep(dataplane.filenos(), dataplane.arrivals.filenos(), resyncs.wake_at())
 
     async def _wait_until_ready(self) -> None:
         if not self._has_ipv6:

@@ -20,15 +20,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.reconcile import Reconciler
 from calico_openstack.daemon.retry import Failure, Retries
 from calico_openstack.felix.arrivals import Arrivals
 from calico_openstack.felix.disturbances import disturbed, unset
 from calico_openstack.felix.firewall import Firewall
 from calico_openstack.felix.flows import Flows
+from calico_openstack.felix.interfaces import Interfaces
 from calico_openstack.felix.kernel.access import KernelAccess
-from calico_openstack.felix.kernel.links import Links
 from calico_openstack.felix.kernel.neighbours import NeighbourKey, Neighbours
 from calico_openstack.felix.kernel.routes import RouteKey, Routes
 from calico_openstack.felix.kernel.shared_tables import Crowding
@@ -38,18 +37,16 @@ from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.shaping import Shaping
 from calico_openstack.felix.surroundings import Surroundings, has_ipv6
 from calico_openstack.felix.switchover import SwitchOver
+from calico_openstack.felix.sysctl_keeper import SysctlKeeper
 from calico_openstack.felix.taps import Difference, Taps
-from calico_openstack.felix.wanted.host import HostRules, global_sysctls
+from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.felix.wanted.migration import Migrations
 from calico_openstack.felix.wanted.narrowing import Narrowed, Narrowing
 from calico_openstack.felix.wanted.state import Changes, Wanted
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import Net
 from calico_openstack.netlink.rtnl_addresses import Address, dump_addresses, read_address
-from calico_openstack.netlink.rtnl_links import Link
 from calico_openstack.netlink.rtnl_routes import Route
-
-log = get_logger("felix.dataplane")
 
 K = TypeVar("K", RouteKey, NeighbourKey)
 V = TypeVar("V", Route, str)
@@ -93,32 +90,40 @@ class Dataplane:
         kernel = kernel or KernelAccess.open()
         self._connection = kernel.route
         self.events = kernel.events
-        self._links = Links()
+        self._interfaces = Interfaces(self._connection, lambda name: self.settings.ruleset.is_tap(name))
+        is_tap, is_tap_name = self._interfaces.is_tap, self._interfaces.is_tap_name
         # Public for who shows them (metrics, the debug socket), as whole copies: this thread goes on changing them.
         self.wanted = self._wanted = Wanted()
         self.firewall = self._firewall = Firewall(settings.ruleset, self._wanted, kernel.tables)
         self._migrations = Migrations(settings.host.convergence, settings.host.afterglow)
-        self.taps = self._taps = Taps(settings.host, self._tap, self._migrations.phase, self._migrations.has_departed)
-        self._routes = Routes(self._connection, self._is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
+        self.taps = self._taps = Taps(
+            settings.host, self._interfaces.carrying_tap, self._migrations.phase, self._migrations.has_departed
+        )
+        self._routes = Routes(self._connection, is_tap, lambda ifindex: self._taps.has_claims(ifindex), clock)
         self._routes.use(settings.host.protocol, settings.remove_external_routes, settings.host.program_routes)
         self._route_keeper = Reconciler[RouteKey, Route](self._routes)
-        self._neighbour_keeper = Reconciler[NeighbourKey, str](Neighbours(self._connection, self._is_tap))
-        self._sysctls = kernel.sysctls
+        self._neighbour_keeper = Reconciler[NeighbourKey, str](Neighbours(self._connection, is_tap))
+        self._sysctls = SysctlKeeper(kernel.sysctls, kernel.sysctl_watch, self._taps)
         self._narrowing = Narrowing()
         self._flows = Flows(self._wanted, self._host_addresses, kernel.conntrack, kernel.barred)
-        self._own_interfaces = OwnInterfaces(self._wanted, self._list_addresses, self._name_of, self._is_tap_name)
-        self._shaping = Shaping(self._connection, self._is_tap_name)
+        self._own_interfaces = OwnInterfaces(self._wanted, self._list_addresses, self._interfaces.name_of, is_tap_name)
+        self._shaping = Shaping(self._connection, is_tap_name)
         self._others = kernel.others
         self.crowding = Crowding()
         self.surroundings = self._surroundings = Surroundings(
             kernel.others, settings.ruleset.tap_prefixes, self._has_ipv6
         )
-        self._switchover = SwitchOver(kernel.others, self._surroundings, self._is_tap_name, self._firewall.in_place)
+        self._switchover = SwitchOver(kernel.others, self._surroundings, is_tap_name, self._firewall.in_place)
         self._read_back = ReadBack(
             self._taps, self._firewall, self._routes, (self._route_keeper, self._neighbour_keeper)
         )
         self.arrivals = self._arrivals = Arrivals(
-            self._wanted, self._taps, self._migrations, self._links.by_name, self._routes.present, kernel.captures
+            self._wanted,
+            self._taps,
+            self._migrations,
+            self._interfaces.links.by_name,
+            self._routes.present,
+            kernel.captures,
         )
         # What the next step has to do besides its changes.
         self._look_at: set[str] = set()
@@ -127,9 +132,6 @@ class Dataplane:
         self._owed_neighbours: dict[NeighbourKey, str | None] = {}
         self._owed_releases: set[Net] = set()
         self._departed: set[Net] = set()
-        self._listed = False
-        self._unlisted = Retries[str]()
-        self._unset: list[str] = []
         self._counts = dict.fromkeys(TARGETS, 0)
 
     def resync(self, firewall: bool = True, host: bool = True) -> None:
@@ -138,7 +140,7 @@ class Dataplane:
             self._firewall.drifted()
             self._surroundings.drifted()
         if host:
-            self._listed = False
+            self._interfaces.doubt()
             self._own_interfaces.happened()
             self._hosts_drifted()
             self._shaping.drifted()
@@ -185,7 +187,7 @@ class Dataplane:
         if protected:
             # Before the neighbours, which tell a next process what this one had not done yet.
             self._judge(now)
-        failures = self._program_sysctls(dirty)
+        failures = self._sysctls.apply(self.settings.host, dirty)
         self._shape(dirty, now)
         self._want(self._neighbour_keeper, self._owed_neighbours)
         self._counts["neighbours"] += self._neighbour_keeper.step(now).operations
@@ -204,7 +206,7 @@ class Dataplane:
         self._counts["sysctls"] = self._sysctls.operations - writes
         failed = {name: failure.reason for name, failure in self._read_back.failures} | self._shaping.failures
         failed |= {name: failure.reason for name, failure in self._switchover.failures}
-        failed |= {reason.partition(": ")[0]: reason for reason in self._unset}
+        failed |= self._sysctls.unset
         return Report(self._counts, statuses, failed, self._wake_at(), self._trouble())
 
     def ledgers(self) -> dict[str, Retries[Any]]:
@@ -212,7 +214,7 @@ class Dataplane:
         routes, neighbours = self._route_keeper, self._neighbour_keeper
         return {
             "interface": self._read_back.failures,
-            "all interfaces": self._unlisted,
+            "all interfaces": self._interfaces.failures,
             "addresses": self._own_interfaces.failures,
             **self._firewall.ledgers(),
             "route": routes.failures,
@@ -225,14 +227,18 @@ class Dataplane:
         }
 
     def close(self) -> None:
-        for part in (self._connection, self.events, self._firewall, self._flows, self._others, self._arrivals):
+        parts = self._connection, self.events, self._firewall, self._flows, self._sysctls, self._others, self._arrivals
+        for part in parts:
             if part is not None:
                 part.close()
+
+    def filenos(self) -> tuple[int, ...]:
+        """One of them is readable when something happened on this host, apart from what guests say."""
+        return *self.events.filenos(), *self._sysctls.filenos()
 
     def _observe(self, now: float) -> tuple[set[str], set[str]]:
         """Take in what the kernel says: links, and marks for what others did to routes and neighbours."""
         happened = self.events.drain()
-        self._links.apply(happened.links)
         if happened.lost:
             self.resync(firewall=False)
         if happened.nft:
@@ -241,36 +247,30 @@ class Dataplane:
             self._surroundings.happened()
         if happened.addresses or happened.links or happened.lost:
             self._own_interfaces.happened()
-        if not self._listed:
-            self._list(now)
+        self._interfaces.update(happened.links, now)
         grace = self._routes.wake_at()
         if grace is not None and grace <= now:
             self._hosts_drifted()
-        self._look_at.update(unset(happened, self._taps, self._name_of))
+        self._look_at.update(unset(happened, self._taps, self._interfaces.name_of) | self._sysctls.disturbed())
         for ifindex in disturbed(happened, self._routes, self._taps):
             self._hosts_drifted()
-            if ifindex in self._links.by_index:
-                self._look_at.add(self._links.by_index[ifindex].name)
-        changed, flapped = self._links.take_changes()
-        self._shaping.happened(happened.shaped, self._name_of, changed)
+            name = self._interfaces.name_of(ifindex)
+            if name is not None:
+                self._look_at.add(name)
+        changed, flapped = self._interfaces.links.take_changes()
+        self._shaping.happened(happened.shaped, self._interfaces.name_of, changed)
         if flapped & self._taps.programmed.keys():
             self._hosts_drifted()
-        return {name for name in changed if self._is_tap_name(name)}, flapped
-
-    def _list(self, now: float) -> None:
-        """List the interfaces; until that works, those known are all that there are."""
-        try:
-            self._links.read(self._connection)
-        except OSError as error:
-            failure = self._unlisted.failed("links", str(error), now)
-            log.warning("links.unread", reason=failure.reason, again_in=failure.pause)
-        else:
-            self._unlisted.succeeded("links")
-            self._listed = True
+        return {name for name in changed if self._interfaces.is_tap_name(name)}, flapped
 
     def _trouble(self) -> Failure | None:
         """The oldest of what keeps a whole target from being read or written."""
-        ledgers = self._firewall.whole, self._unlisted, self._route_keeper.trouble, self._neighbour_keeper.trouble
+        ledgers = (
+            self._firewall.whole,
+            self._interfaces.failures,
+            self._route_keeper.trouble,
+            self._neighbour_keeper.trouble,
+        )
         found = [failure for ledger in ledgers for _, failure in ledger]
         return min(found, key=lambda failure: failure.since, default=None)
 
@@ -334,23 +334,10 @@ class Dataplane:
         found = (read_address(message) for message in self._connection.dump(dump_addresses()))
         return [event.address for event in found if event is not None]
 
-    def _program_sysctls(self, dirty: set[str]) -> dict[str, str]:
-        wanted = global_sysctls(self.settings.host.ipv6, self.settings.host.forwarding)
-        known, self._unset = self._unset, self._sysctls.apply(wanted)
-        for reason in self._unset:
-            if reason not in known:
-                log.warning("sysctl.failed", reason=reason)
-        failures = {}
-        for name in dirty & self._taps.programmed.keys():
-            failed = self._sysctls.apply(self._taps.programmed[name].wants.sysctls)
-            if failed:
-                failures[name] = "; ".join(failed)
-        return failures
-
     def _shape(self, dirty: set[str], now: float) -> None:
         for name in dirty:
             owner = self._taps.owners.get(name)
-            link = self._links.by_name.get(name) if self._is_tap_name(name) else None
+            link = self._interfaces.links.by_name.get(name) if self._interfaces.is_tap_name(name) else None
             self._shaping.update(name, link, owner.qos if owner is not None else None)
         self._counts["shaping"] += self._shaping.step(now)
 
@@ -364,21 +351,6 @@ class Dataplane:
         self._route_keeper.drifted()
         self._neighbour_keeper.drifted()
 
-    def _name_of(self, ifindex: int) -> str | None:
-        link = self._links.by_index.get(ifindex)
-        return link.name if link is not None else None
-
-    def _is_tap(self, ifindex: int) -> bool:
-        name = self._name_of(ifindex)
-        return name is not None and self._is_tap_name(name)
-
-    def _tap(self, name: str) -> Link | None:
-        """The interface if it carries and belongs to guests: an endpoint cannot claim one of the host's own."""
-        return self._links.carrying(name) if self._is_tap_name(name) else None
-
-    def _is_tap_name(self, name: str) -> bool:
-        return self.settings.ruleset.is_tap(name)
-
     def _wake_at(self) -> float | None:
         # What waits for the firewall, or for the list of routes, is due when these are.
         unprotected = self._firewall.trouble is not None
@@ -388,7 +360,7 @@ class Dataplane:
             self._neighbour_keeper.wake_at(),
             self._read_back.failures.wake_at(),
             self._own_interfaces.failures.wake_at(),
-            self._unlisted.wake_at(),
+            self._interfaces.failures.wake_at(),
             None if self._route_keeper.trouble else self._routes.wake_at(),
             self._flows.wake_at(),
             self._shaping.wake_at(),

@@ -23,12 +23,14 @@ def disturbed(happened: Happened, routes: Routes, taps: Taps) -> Iterator[int]:
             yield neighbour.neighbour.ifindex
 
 
-def unset(happened: Happened, taps: Taps, name_of: Callable[[int], str | None]) -> Iterator[str]:
+def unset(happened: Happened, taps: Taps, name_of: Callable[[int], str | None]) -> set[str]:
     """Taps of which a sysctl says something else than it should."""
+    found = set()
     for ifindex, version, setting, value in happened.settings:
         name = name_of(ifindex)
         programmed = taps.programmed.get(name) if name is not None else None
         if name is not None and programmed is not None:
             path = f"ipv{version}/conf/{name}/{setting}"
             if any(sysctl.path == path and sysctl.value != str(value) for sysctl in programmed.wants.sysctls):
-                yield name
+                found.add(name)
+    return found

@@ -13,7 +13,6 @@ import pytest
 from calico_openstack.felix.dataplane import DataplaneSettings
 from calico_openstack.felix.kernel.barred import PERIOD, UDP_PERIOD
 from calico_openstack.felix.kernel.routes import GRACE, Routes
-from calico_openstack.felix.kernel.sysctls import ROOT, Sysctls
 from calico_openstack.felix.wanted.host import HostRules
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint, WantedProfile, WantedRule
 from calico_openstack.model.endpoint import EndpointKey
@@ -281,31 +280,6 @@ def test_a_route_that_another_put_in_the_place_of_ours_goes_at_once(namespace: N
     assert routes("a") == {address}
     stage.settle()
     stage.dataplane.close()
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("ipv4/conf/tapa/forwarding", "0"),
-        ("ipv4/conf/tapa/proxy_arp", "0"),
-        ("ipv4/conf/tapa/rp_filter", "2"),
-        ("ipv6/conf/tapa/forwarding", "0"),
-        ("ipv4/ip_forward", "0"),
-    ],
-)
-def test_a_sysctl_that_somebody_changes_is_put_right_at_once(stage: Stage, path: str, value: str) -> None:
-    tap("a")
-    stage.step(wanted(endpoint("a", "10.0.0.1", "2001:db8::1")))
-    stage.settle()
-    right = Sysctls().read(path)
-
-    (ROOT / path).write_text(value)
-    report = stage.step()
-
-    assert report.operations["sysctls"] >= 1
-    assert Sysctls().read(path) == right != value
-    stage.settle()
-    assert not any(stage.step().operations.values())
 
 
 def test_what_a_former_process_barred_stays_so_for_its_time_and_no_longer(stage: Stage) -> None:
