@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calico_openstack.felix.ruleset import meaning
-from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
 from calico_openstack.felix.ruleset.difference import as_read
 from calico_openstack.felix.ruleset.meaning import Flow
+from calico_openstack.felix.ruleset.named_sets import ARP, BOOT, INET
 from calico_openstack.felix.wanted.state import Wanted, WantedEndpoint
 from calico_openstack.model.names import tap_name
 from calico_openstack.model.net import Net, host_net

@@ -22,9 +22,9 @@ from calico_openstack.daemon.logs import get_logger
 from calico_openstack.daemon.retry import Retries
 from calico_openstack.felix.former import Former, former
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
-from calico_openstack.felix.ruleset.base import INET
 from calico_openstack.felix.ruleset.blame import blamed, culprit
 from calico_openstack.felix.ruleset.difference import Actual, difference
+from calico_openstack.felix.ruleset.named_sets import INET
 from calico_openstack.felix.ruleset.objects import AddTable, NftChanges, Ruleset
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings

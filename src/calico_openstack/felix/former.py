@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from calico_openstack.felix.kernel.neighbours import NeighbourKey
 from calico_openstack.felix.kernel.routes import RouteKey
-from calico_openstack.felix.ruleset import base
+from calico_openstack.felix.ruleset import named_sets
 from calico_openstack.felix.ruleset.difference import Actual
 from calico_openstack.felix.taps import Taps
 from calico_openstack.felix.wanted.state import Wanted
@@ -77,21 +77,21 @@ class Former(NamedTuple):
 
 def former(actual: Actual) -> Former:
     """From what was read back."""
-    table = actual.get(base.INET)
+    table = actual.get(named_sets.INET)
     if table is None:
         return Former()
     senders, nats = set(), set()
     for version in (4, 6):
-        if base.SOURCES[version].name in table.sets:
-            for key in table.sets[base.SOURCES[version].name].elements:
+        if named_sets.SOURCES[version].name in table.sets:
+            for key in table.sets[named_sets.SOURCES[version].name].elements:
                 if isinstance(key, bytes):
                     senders.add(_sender(version, key, key[_MAC].hex(":")))
-        if base.SOURCES_WIDE[version].name in table.sets:
-            for key in table.sets[base.SOURCES_WIDE[version].name].elements:
+        if named_sets.SOURCES_WIDE[version].name in table.sets:
+            for key in table.sets[named_sets.SOURCES_WIDE[version].name].elements:
                 if isinstance(key, tuple) and key[0][_ADDRESS:] == key[1][_ADDRESS:]:
                     senders.add(_sender(version, key[0], None))
-        if base.FLOATING[version].name in table.sets:
-            for key, internal in table.sets[base.FLOATING[version].name].elements.items():
+        if named_sets.FLOATING[version].name in table.sets:
+            for key, internal in table.sets[named_sets.FLOATING[version].name].elements.items():
                 if isinstance(key, bytes) and isinstance(internal, bytes):
                     nats.add(Nat(_net(version, internal), _net(version, key)))
     return Former(frozenset(senders), frozenset(nats))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from calico_openstack.felix.comparison import Comparison
 from calico_openstack.felix.kernel.shapers import BROKEN
-from calico_openstack.felix.ruleset.base import BOOT, EGRESS, INET, INGRESS
+from calico_openstack.felix.ruleset.named_sets import BOOT, EGRESS, INET, INGRESS
 from calico_openstack.felix.ruleset.objects import (
     AddChain,
     AddElements,

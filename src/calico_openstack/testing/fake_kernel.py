@@ -22,8 +22,8 @@ from calico_openstack.felix.kernel.barred import Barred
 from calico_openstack.felix.kernel.events import Happened, KernelEvents
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
 from calico_openstack.felix.kernel.sysctls import Sysctls
-from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
 from calico_openstack.felix.ruleset.difference import Actual, ActualTable, as_read
+from calico_openstack.felix.ruleset.named_sets import ARP, BOOT, INET
 from calico_openstack.felix.ruleset.objects import NamedSet, NftChanges, Operation, Ruleset, Table, TableContent, apply
 from calico_openstack.felix.wanted.host import Sysctl
 from calico_openstack.model.net import Net

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from calico_openstack.felix.kernel.nft import NftTables
-from calico_openstack.felix.ruleset.base import INET
 from calico_openstack.felix.ruleset.difference import Actual
+from calico_openstack.felix.ruleset.named_sets import INET
 from calico_openstack.model.names import tap_name
 from calico_openstack.testing.compute_host import HOST, Guest, Host, eventually
 from calico_openstack.testing.harmed_felix import VARIABLE, Mishaps

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from calico_openstack.felix.kernel.nft import NftRefused, NftTables
-from calico_openstack.felix.ruleset.base import INET
 from calico_openstack.felix.ruleset.difference import as_read, difference
+from calico_openstack.felix.ruleset.named_sets import INET
 from calico_openstack.felix.ruleset.objects import AddElements, NftChanges, SetRules
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from calico_openstack.felix.firewall import Firewall
-from calico_openstack.felix.ruleset.base import INET
+from calico_openstack.felix.ruleset.named_sets import INET
 from calico_openstack.felix.ruleset.objects import AddElements, AddSet, NamedSet, Operation, SetRules
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.wanted.state import (

@@ -9,8 +9,8 @@ from calico_openstack.felix.kernel.neighbours import NeighbourKey
 from calico_openstack.felix.kernel.routes import key_of
 from calico_openstack.felix.kernel.shapers import BROKEN, ShaperKey
 from calico_openstack.felix.plan import Finding, findings
-from calico_openstack.felix.ruleset.base import BOOT, INET
 from calico_openstack.felix.ruleset.difference import Actual, ActualTable, as_read, difference
+from calico_openstack.felix.ruleset.named_sets import BOOT, INET
 from calico_openstack.felix.ruleset.objects import NftChanges
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings

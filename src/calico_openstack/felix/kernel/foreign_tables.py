@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from calico_openstack.felix.foreign import ForeignChain, ForeignRule, ForeignTable, Place, read_reached
 from calico_openstack.felix.kernel import nft_decode as decode
 from calico_openstack.felix.kernel.barred import TABLE as ENDED
-from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
+from calico_openstack.felix.ruleset.named_sets import ARP, BOOT, INET
 from calico_openstack.netlink import nftables as nft
 from calico_openstack.netlink.socket import NetlinkSocket
 from calico_openstack.netlink.wire import Message, attribute_list, attributes, read_be32, read_be64, read_text, text

@@ -19,7 +19,6 @@ from types import TracebackType
 
 from calico_openstack.felix.kernel import nft_decode as decode
 from calico_openstack.felix.kernel.nft_encode import requests
-from calico_openstack.felix.ruleset.base import ARP, BOOT, INET
 from calico_openstack.felix.ruleset.difference import (
     Actual,
     ActualChain,
@@ -27,6 +26,7 @@ from calico_openstack.felix.ruleset.difference import (
     difference,
     recreate,
 )
+from calico_openstack.felix.ruleset.named_sets import ARP, BOOT, INET
 from calico_openstack.felix.ruleset.objects import NamedSet, NftChanges, Operation, Ruleset, Table
 from calico_openstack.netlink import nftables as nft
 from calico_openstack.netlink.socket import NETFILTER, NetlinkError, NetlinkSocket

@@ -9,7 +9,7 @@ comes from a guest.
 from __future__ import annotations
 
 from calico_openstack.felix.ruleset import fields
-from calico_openstack.felix.ruleset.base import BOOT
+from calico_openstack.felix.ruleset.named_sets import BOOT
 from calico_openstack.felix.ruleset.objects import Chain, Hook, Rule, Ruleset, TableContent
 from calico_openstack.felix.ruleset.statements import DROP, Equal
 from calico_openstack.felix.ruleset.text import print_ruleset

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from calico_openstack.felix.ruleset.base import BOOT
 from calico_openstack.felix.ruleset.draft import dropped_set
+from calico_openstack.felix.ruleset.named_sets import BOOT
 from calico_openstack.felix.ruleset.objects import (
     AddChain,
     AddElements,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from typing import NamedTuple
 
-from calico_openstack.felix.ruleset import base, fields, floods
+from calico_openstack.felix.ruleset import fields, floods, named_sets
 from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.fields import ifname, joined, last_address
 from calico_openstack.felix.ruleset.objects import Key, SetSpec, Table, Value
@@ -60,33 +60,35 @@ class ClaimBook:
 def claims(endpoint: WantedEndpoint, *, floating_source: bool = False) -> Iterator[Claim]:
     """All elements of the endpoint except the verdict maps', which its policies decide."""
     name = ifname(endpoint.interface)
-    yield Claim(base.INET, base.TAPS, name)
-    for table in (base.INET, base.ARP):
+    yield Claim(named_sets.INET, named_sets.TAPS, name)
+    for table in (named_sets.INET, named_sets.ARP):
         if endpoint.mac is None:
-            yield Claim(table, base.GUESTS_WIDE, (joined(name, _FIRST_MAC), joined(name, _LAST_MAC)))
+            yield Claim(table, named_sets.GUESTS_WIDE, (joined(name, _FIRST_MAC), joined(name, _LAST_MAC)))
         else:
-            yield Claim(table, base.GUESTS, joined(name, fields.mac(endpoint.mac)))
+            yield Claim(table, named_sets.GUESTS, joined(name, fields.mac(endpoint.mac)))
     if endpoint.mac is not None:
         own = floods.link_local_of(fields.mac(endpoint.mac))
-        yield Claim(base.INET, floods.LINK_OWN, joined(name, own))
+        yield Claim(named_sets.INET, floods.LINK_OWN, joined(name, own))
     owned = tuple(dict.fromkeys((*endpoint.addresses, *endpoint.allowed_pairs)))
     for version in (4, 6):
         sources = (net for net in (*owned, *endpoint.spoof) if net.version == version)
-        yield from _senders(base.INET, base.SOURCES[version], base.SOURCES_WIDE[version], endpoint, sources)
+        yield from _senders(
+            named_sets.INET, named_sets.SOURCES[version], named_sets.SOURCES_WIDE[version], endpoint, sources
+        )
     addresses4 = (net for net in owned if net.version == 4)
-    yield from _senders(base.ARP, base.ARP_OWNED, base.ARP_OWNED_WIDE, endpoint, addresses4)
+    yield from _senders(named_sets.ARP, named_sets.ARP_OWNED, named_sets.ARP_OWNED_WIDE, endpoint, addresses4)
     for net in endpoint.addresses:
         # Not for allowed pairs: the holder of a shared virtual address may be another guest of this host,
         # and then the host must answer for it.
         if net.version == 4 and net.is_host and net not in endpoint.allowed_pairs:
-            yield Claim(base.ARP, base.ARP_SELF, joined(name, net.packed))
+            yield Claim(named_sets.ARP, named_sets.ARP_SELF, joined(name, net.packed))
     for nat in endpoint.nats:
         version = nat.external.version
-        yield Claim(base.INET, base.FLOATING[version], nat.external.packed, nat.internal.packed)
+        yield Claim(named_sets.INET, named_sets.FLOATING[version], nat.external.packed, nat.internal.packed)
         itself = joined(nat.internal.packed, nat.internal.packed)
-        yield Claim(base.INET, base.HAIRPIN[version], itself, nat.external.packed)
+        yield Claim(named_sets.INET, named_sets.HAIRPIN[version], itself, nat.external.packed)
         if floating_source:
-            yield Claim(base.INET, base.OUTBOUND[version], nat.internal.packed, nat.external.packed)
+            yield Claim(named_sets.INET, named_sets.OUTBOUND[version], nat.internal.packed, nat.external.packed)
 
 
 _FIRST_MAC, _LAST_MAC = bytes(6), b"\xff" * 6

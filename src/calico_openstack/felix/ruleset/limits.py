@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from calico_openstack.felix.ruleset import base, fields
+from calico_openstack.felix.ruleset import fields, named_sets, translation
 from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.endpoints import Claim
 from calico_openstack.felix.ruleset.fields import byte, ifname
@@ -76,15 +76,15 @@ def limits(endpoint: WantedEndpoint) -> Limits:
         if rate > 0:
             bucket = Rate(min(rate, _MOST), "second", min(burst, _MOST) if burst > 0 else DEFAULT_BURST, over=True)
             chains.append(Chain(f"{direction}-rate-{owner}", (Rule((bucket, DROP)),)))
-            claims.append(Claim(base.INET, base.RATES[direction], name, jump(chains[-1].name)))
+            claims.append(Claim(named_sets.INET, named_sets.RATES[direction], name, jump(chains[-1].name)))
         if connections > 0:
             tcp = (Equal(fields.L4PROTO, byte(fields.TCP)), CtState(NEW))
             rule = Rule((*tcp, MoreConnections(min(connections, _MOST)), Reset()))
             chains.append(Chain(f"{direction}-connections-{owner}", (rule,)))
-            claims.append(Claim(base.INET, base.CONNECTIONS[direction], name, jump(chains[-1].name)))
+            claims.append(Claim(named_sets.INET, named_sets.CONNECTIONS[direction], name, jump(chains[-1].name)))
     mark = code_point(qos.dscp)
     if mark is not None:
-        claims.append(Claim(base.INET, base.MARKS, name, goto(_mark_chain(mark))))
+        claims.append(Claim(named_sets.INET, named_sets.MARKS, name, goto(_mark_chain(mark))))
     return Limits(tuple(chains), mark, tuple(claims))
 
 
@@ -121,7 +121,7 @@ class LimitChains:
         if new.mark is not None:
             self._marked[new.mark].add(owner)
 
-    def write_marks(self, used: base.Used) -> None:
+    def write_marks(self, used: named_sets.Used) -> None:
         """The chains of all code points in use: what "leaves the cloud" means depends on the pools that there are."""
         for mark in sorted(self._marked):
             if self._marked[mark]:
@@ -130,10 +130,10 @@ class LimitChains:
                 del self._marked[mark]
                 self._draft.drop_chain(_mark_chain(mark))
 
-    def _mark(self, mark: int, used: base.Used) -> Iterator[Rule]:
+    def _mark(self, mark: int, used: named_sets.Used) -> Iterator[Rule]:
         for version in (4, 6):
             family: Statement = Equal(fields.NFPROTO, fields.FAMILY_OF[version])
-            yield Rule((family, *base.leaves_cloud(version, self._settings, used), SetDscp(version, mark)))
+            yield Rule((family, *translation.leaves_cloud(version, self._settings, used), SetDscp(version, mark)))
 
 
 def _mark_chain(mark: int) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Literal, NamedTuple
 
-from calico_openstack.felix.ruleset.base import deny
+from calico_openstack.felix.ruleset.idioms import deny
 from calico_openstack.felix.ruleset.log_rule import Origin, log_action, policy_origin, profile_origin
 from calico_openstack.felix.ruleset.match import AskedSets, Matcher
 from calico_openstack.felix.ruleset.merge import merged_run

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from calico_openstack.felix.ruleset import base
+from calico_openstack.felix.ruleset import named_sets
 from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.fields import last_address
 from calico_openstack.felix.ruleset.objects import Key, SetSpec, Value
@@ -24,9 +24,9 @@ def write_pools(draft: Draft, wanted: Wanted, settings: RulesetSettings) -> None
     for version in (4, 6):
         inside = [pool.cidr for pool in wanted.pools.values()]
         translated = [pool.cidr for pool in wanted.pools.values() if pool.nat_outgoing]
-        _write(draft, base.POOLS[version], _of(version, inside))
-        _write(draft, base.TRANSLATED[version], _of(version, translated))
-        _write(draft, base.HOSTS[version], _of(version, hosts))
+        _write(draft, named_sets.POOLS[version], _of(version, inside))
+        _write(draft, named_sets.TRANSLATED[version], _of(version, translated))
+        _write(draft, named_sets.HOSTS[version], _of(version, hosts))
 
 
 def _of(version: int, nets: Iterable[Net]) -> Iterable[Net]:

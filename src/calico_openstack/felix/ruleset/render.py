@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 
-from calico_openstack.felix.ruleset import base, host_chains, host_endpoints
+from calico_openstack.felix.ruleset import base, host_chains, host_endpoints, named_sets, senders
 from calico_openstack.felix.ruleset.asked_sets import AskedSets
 from calico_openstack.felix.ruleset.draft import Draft
 from calico_openstack.felix.ruleset.endpoints import Claim, ClaimBook, claims
@@ -47,7 +47,7 @@ from calico_openstack.model.policy import PolicyKey
 
 _HOST = "the host's own interfaces"
 _DIRECTIONS: tuple[Direction, ...] = ("ingress", "egress")
-_MAPS = {"ingress": base.INGRESS, "egress": base.EGRESS}
+_MAPS = {"ingress": named_sets.INGRESS, "egress": named_sets.EGRESS}
 
 
 class RulesetRenderer:
@@ -59,11 +59,11 @@ class RulesetRenderer:
         self._ahead = ahead
         self.refused: dict[EndpointKey, str] = {}
         self._state = Wanted()
-        self._inet, self._arp = Draft(base.INET), Draft(base.ARP)
-        self._drafts = {base.INET: self._inet, base.ARP: self._arp}
+        self._inet, self._arp = Draft(named_sets.INET), Draft(named_sets.ARP)
+        self._drafts = {named_sets.INET: self._inet, named_sets.ARP: self._arp}
         self._claims = ClaimBook(self._drafts)
         self._limits = LimitChains(self._inet, settings)
-        self._in_use: base.Used = frozenset()
+        self._in_use: named_sets.Used = frozenset()
         self._rendered: dict[PolicyList, Rendered] = {}
         self._users: dict[PolicyList, set[Hashable]] = defaultdict(set)
         self._parents: dict[PolicyList, set[PolicyList]] = defaultdict(set)
@@ -115,23 +115,23 @@ class RulesetRenderer:
 
     def _base(self) -> None:
         for draft, specs, chains in (
-            (self._inet, base.INET_SETS, base.inet_chains(self.settings)),
-            (self._arp, base.ARP_SETS, base.arp_chains(self.settings)),
+            (self._inet, named_sets.INET_SETS, base.inet_chains(self.settings)),
+            (self._arp, named_sets.ARP_SETS, senders.arp_chains(self.settings)),
         ):
             for spec in specs:
                 draft.put_set(spec)
             for chain in chains:
                 draft.put_chain(chain)
-        for name, elements in base.ELEMENTS.items():
+        for name, elements in named_sets.ELEMENTS.items():
             self._inet.put_elements(name, elements)
 
     def _settle(self) -> None:
         """Optional sets without elements go, and the rules that ask them."""
         sets = self._inet.content.sets
-        for spec in base.OPTIONAL_SETS:
+        for spec in named_sets.OPTIONAL_SETS:
             if spec.name in sets and not sets[spec.name].elements:
                 self._inet.drop_set(spec.name)
-        used = frozenset(spec.name for spec in base.OPTIONAL_SETS if spec.name in sets)
+        used = frozenset(spec.name for spec in named_sets.OPTIONAL_SETS if spec.name in sets)
         if used != self._in_use:
             before, after = (base.inet_chains(self.settings, some) for some in (self._in_use, used))
             for chain in after:
@@ -160,7 +160,7 @@ class RulesetRenderer:
         lists = [policy_list(endpoint, direction) for direction in _DIRECTIONS] if endpoint else []
         if endpoint:
             name = ifname(endpoint.interface)
-            new += [Claim(base.INET, _MAPS[wanted.direction], name, jump(wanted.name)) for wanted in lists]
+            new += [Claim(named_sets.INET, _MAPS[wanted.direction], name, jump(wanted.name)) for wanted in lists]
         limited = limits(endpoint) if endpoint else Limits()
         self._limits.replace(key, limited)
         self._assign(key, lists, [*new, *limited.claims])
@@ -180,10 +180,10 @@ class RulesetRenderer:
             for interface, name in sorted(state.host_interfaces.items())
             if name in state.host_endpoints
         }
-        assigned = list(host_endpoints.assignments(base.INET, in_force))
+        assigned = list(host_endpoints.assignments(named_sets.INET, in_force))
         lists = list(dict.fromkeys(wanted for _, wanted in assigned if wanted is not None))
         passing = host_chains.passing(self.settings) if assigned else ()
-        elements = [Claim(base.INET, spec, key) for spec, key in passing]
+        elements = [Claim(named_sets.INET, spec, key) for spec, key in passing]
         self._assign(_HOST, lists, [*(claim for claim, _ in assigned), *elements])
 
     def _assign(self, owner: Hashable, lists: list[PolicyList], claims: list[Claim]) -> None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from calico_openstack.felix.ruleset.base import INET, INGRESS
+from calico_openstack.felix.ruleset.named_sets import INET, INGRESS
 from calico_openstack.felix.ruleset.objects import AddElements, NftChanges
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calico_openstack.felix.ruleset import base, objects, walk
+from calico_openstack.felix.ruleset import named_sets, objects, walk
 from calico_openstack.felix.ruleset.render import RulesetRenderer
 from calico_openstack.felix.ruleset.settings import RulesetSettings
 from calico_openstack.felix.ruleset.statements import ESTABLISHED, SetMark
@@ -182,7 +182,7 @@ def test_a_mark_that_somebody_else_has_set_means_nothing(stages: tuple[str, ...]
     """Other software may mark before us, also what guests send; our bits count from where we have set them."""
     settings = RulesetSettings()
     rendered = ruleset(hosts("eth0", stages=stages), settings)
-    first = rendered[base.INET].chains["raw-prerouting"].rules[0]
+    first = rendered[named_sets.INET].chains["raw-prerouting"].rules[0]
     packet = walk.packet(
         host_net(OUTSIDE[4][0]), host_net(OUTSIDE[4][1]), 6, ports=(1, 2), in_interface="eth1", out_interface="eth0"
     )

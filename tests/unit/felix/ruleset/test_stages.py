@@ -1,6 +1,6 @@
 """What a batch is split into, so that no packet meets something that is not filled yet."""
 
-from calico_openstack.felix.ruleset.base import INET
+from calico_openstack.felix.ruleset.named_sets import INET
 from calico_openstack.felix.ruleset.objects import (
     AddChain,
     AddElements,
