@@ -48,10 +48,11 @@ LIMITS = {"qosControls": {"ingressBandwidth": 10_000_000, "egressBandwidth": 10_
 
 class Update(NamedTuple):
     """What is put; put back it is the base again (or nothing, if the base lacks it). `reached`: who may be reached
-    then."""
+    then. `moved`: addresses that another guest gets, both ways: no flow with the former one may live on."""
 
     documents: tuple[Document, ...]
     reached: frozenset[Arrival]
+    moved: tuple[str, ...] = ()
 
 
 def reached(number: int = OPEN, shifted: str = "b", *more: Arrival) -> frozenset[Arrival]:
@@ -64,7 +65,9 @@ UPDATES = {
         (guest("d"),), reached(OPEN, "b", Arrival(TAPS["d"], ADDRESSES["d"], OPEN))
     ),
     "another policy": Update((policy(SHUT),), reached(SHUT)),
-    "an address that moves to another endpoint": Update((guest("b"), guest("c", SHIFTED)), reached(OPEN, "c")),
+    "an address that moves to another endpoint": Update(
+        (guest("b"), guest("c", SHIFTED)), reached(OPEN, "c"), (SHIFTED,)
+    ),
     "a floating IP": Update((guest("b", SHIFTED, **NAT),), reached(OPEN, "b", Arrival(TAPS["b"], FLOATING, OPEN))),
     "bandwidth limits": Update((guest("b", SHIFTED, **LIMITS),), reached()),
 }
@@ -115,6 +118,22 @@ def state() -> dict[str, object]:
     return shown
 
 
+def mark_flows(addresses: tuple[str, ...]) -> None:
+    """Mark what is known of flows towards these addresses. What begins anew later has no mark."""
+    chain = "chain prerouting { type filter hook prerouting priority -100; meta l4proto udp ct mark set 1; }"
+    subprocess.run(["nft", f"table inet marking {{ {chain}; }}"], capture_output=True, check=True)
+    try:
+        eventually(lambda: all(map(marked, addresses)), "marked")
+    finally:
+        subprocess.run(["nft", "delete table inet marking"], check=True)
+
+
+def marked(address: str) -> str:
+    """Flows towards that address that have been there since they were marked."""
+    shown = subprocess.run(["conntrack", "-L", "-d", address, "-m", "1"], capture_output=True, text=True, check=True)
+    return shown.stdout
+
+
 @pytest.mark.parametrize("name", UPDATES)
 def test_felix_killed_after_any_operation_of_an_update_harms_nothing(
     name: str, host: Host, mishaps: Mishaps, knocker: Knocker
@@ -151,6 +170,8 @@ def test_felix_killed_after_any_operation_of_an_update_harms_nothing(
         for side, before in ((1, 0), (0, 1)):
             documents, allowed = sides[side]
             knocker.take()
+            if update.moved:
+                mark_flows(update.moved)
             mishaps.order("kill", number)
             tell(documents)
             eventually(lambda side=side: not host.runs or state() == unharmed[side], "dead, or as it should be")
@@ -165,6 +186,7 @@ def test_felix_killed_after_any_operation_of_an_update_harms_nothing(
             eventually(lambda allowed=allowed: knocker.now() == allowed, "exactly what is allowed arrives")
 
             assert arrived <= allowed | sides[before][1]
+            assert not any(map(marked, update.moved))
         if not died:
             break
 
