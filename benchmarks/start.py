@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import multiprocessing
+import statistics
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
@@ -102,6 +103,9 @@ def main() -> None:
         },
     )
     report.show("from etcd's bytes:", times)
+    _, read, known, drawn, done = map(statistics.median, times.values())
+    parts = {"reading and checking": read, "calculating": known - read, "rendering": drawn - known}
+    report.shares("where the time goes (the rest is encoding and the kernel)", parts, done)
     raw = sum(len(event.key) + len(event.value or b"") for event in events)
     print("memory:")
     for name, size in (

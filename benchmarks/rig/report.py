@@ -55,6 +55,12 @@ def show(title: str, times: Mapping[str, Sequence[float]], percentiles: Sequence
         print(f"  {name:<46} " + "  ".join(cells).rstrip())
 
 
+def shares(title: str, parts: Mapping[str, float], whole: float) -> None:
+    """Where the time goes: each part, and the rest, in per cent of the whole."""
+    rest = {"the rest": whole - sum(parts.values())}
+    print(f"{title}: " + ", ".join(f"{name} {100 * part / whole:.0f} %" for name, part in {**parts, **rest}.items()))
+
+
 def duration(seconds: float) -> str:
     unit, name = next(((unit, name) for unit, name in _UNITS if seconds >= unit), _UNITS[-1])
     return f"{seconds / unit:7.2f} {name}"
