@@ -3,8 +3,8 @@ uninterrupted one would have, and at no moment on the way does a packet pass tha
 pass, or a flow reach another endpoint than its own.
 
 What no life after a crash can know, and the law therefore does not ask: whose flows those of an address or of a
-floating IP were, if the crash came after the firewall had forgotten it, and nothing else tells of it: its tap is gone,
-too, or its endpoint had no MAC, and so no neighbour entry.
+floating IP were, if the crash came after the firewall had forgotten it, and nothing else tells of it: its tap is not
+there, or its endpoint had no MAC, and so no neighbour entry.
 """
 
 import json
@@ -136,6 +136,7 @@ class Course:
         without_tap = {net for one in old.endpoints.values() for net in reachable(one) if not holder(kernel, net)}
         unmarked = {net for one in old.endpoints.values() if one.mac is None for net in reachable(one)}
         left = {net for net in unmarked if net not in kept(old, new)}
+        owners = [{one.interface: key for key, one in state.endpoints.items()} for state in (old, new)]
         indexes = {net: kernel.index_of(name) for net, name in holders.items()}
 
         deaths, begun = felix.deaths, kernel.ruleset
@@ -143,8 +144,8 @@ class Course:
 
         def untold(net: Net) -> bool:
             """Killed after the firewall had forgotten whose the address was, and nothing else tells it."""
-            replugged = kernel.index_of(holders[net]) != indexes[net]
-            return felix.deaths > deaths and silent and (replugged or net in unmarked)
+            same_tap = indexes[net] is not None and kernel.index_of(holders[net]) == indexes[net]
+            return felix.deaths > deaths and silent and (not same_tap or net in unmarked)
 
         def look() -> None:
             nonlocal silent
@@ -164,7 +165,11 @@ class Course:
         for probe, arrival in self.witness.passing(kernel, probes):
             assert self.witness.allowed(number + 1, new, probe, arrival), (probe, arrival)
         for id_, flow in before.items():
-            stayed = all(holder(kernel, net) == holders[net] for net in ends[id_])
+            # With another endpoint behind the same tap it has another owner.
+            stayed = all(
+                holder(kernel, net) == holders[net] and owners[0].get(holders[net]) == owners[1].get(holders[net])
+                for net in ends[id_]
+            )
             # Of an address without a tap it does not matter.
             stayed = stayed and not any(net in without_tap for net in ends[id_])
             replugged = any(indexes[net] != kernel.index_of(holders[net]) for net in ends[id_])
