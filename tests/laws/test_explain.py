@@ -17,7 +17,7 @@ FLOWS = [Flow("icmp"), *(Flow(protocol, port) for protocol in ("tcp", "udp") for
 
 
 @given(
-    st.lists(clouds.documents, max_size=10),
+    clouds.many(clouds.documents, 14),
     st.lists(clouds.endpoints(), min_size=2, max_size=4),
     st.sampled_from(FLOWS),
 )
@@ -49,7 +49,7 @@ def test_an_explanation_agrees_with_the_verdicts_over_everything(
 
 
 @given(
-    st.lists(clouds.documents, max_size=10),
+    clouds.many(clouds.documents, 14),
     clouds.endpoints(),
     st.lists(clouds.packets(), min_size=1, max_size=8),
     st.sampled_from(("ingress", "egress")),

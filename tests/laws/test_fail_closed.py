@@ -95,7 +95,7 @@ def allowed(state: State, direction: Direction, packet: Packet) -> bool:
 
 
 @given(
-    st.lists(clouds.documents, max_size=4),
+    clouds.many(clouds.documents, 8),
     st.sets(st.sampled_from(OPEN)),
     guests(),
     damaged(),
@@ -119,7 +119,7 @@ tier_damage = st.sampled_from((None, b"{", b'{"metadata": {"name": "x"}, "spec":
 
 
 @given(
-    st.lists(clouds.documents, max_size=3),
+    clouds.many(clouds.documents, 6),
     st.lists(clouds.policies(("GlobalNetworkPolicy",), st.just("all()")), min_size=1, max_size=3),
     st.sets(st.sampled_from(OPEN)),
     guests(),

@@ -23,7 +23,7 @@ def flow(packet: Packet) -> Flow:
 
 
 @given(
-    st.lists(clouds.documents, max_size=10),
+    clouds.many(clouds.documents, 14),
     clouds.endpoints(HOST),
     st.lists(clouds.packets(), min_size=1, max_size=8),
     st.sampled_from(("ingress", "egress")),
@@ -41,7 +41,7 @@ def test_wanted_state_means_what_the_policies_mean(
 
 
 @given(
-    st.lists(clouds.documents, max_size=4),
+    clouds.many(clouds.documents, 6),
     st.lists(clouds.policies(("GlobalNetworkPolicy",), st.just("all()")), min_size=1, max_size=4),
     clouds.host_endpoints(HOST),
     st.lists(clouds.packets(), min_size=1, max_size=8),

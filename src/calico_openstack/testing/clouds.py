@@ -46,6 +46,11 @@ def _optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, A
     return st.fixed_dictionaries({}, optional=fields)
 
 
+def many(of: st.SearchStrategy[Any], most: int, least: int = 0) -> st.SearchStrategy[list[Any]]:
+    """Any number of them, equally likely. Lists of hypothesis are mostly short, and what matters is what meets."""
+    return st.integers(least, most).flatmap(lambda count: st.lists(of, min_size=count, max_size=count))
+
+
 def _some(values: tuple[Any, ...], most: int = 3) -> st.SearchStrategy[list[Any]]:
     return st.lists(st.sampled_from(values), max_size=most, unique=True)
 
@@ -172,9 +177,7 @@ def endpoints(draw: st.DrawFn, host: str | None = None) -> tuple[str, bytes]:
 
 
 _POLICY_KINDS = (
-    "NetworkPolicy",
-    "NetworkPolicy",
-    "GlobalNetworkPolicy",
+    *("NetworkPolicy", "GlobalNetworkPolicy") * 3,
     "StagedNetworkPolicy",
     "StagedGlobalNetworkPolicy",
 )
@@ -187,7 +190,8 @@ def policies(
     kind = draw(st.sampled_from(kinds))
     namespace = "" if "Global" in kind else NAMESPACES[0]
     spec = {
-        "selector": draw(whose),
+        # Often of everybody, so that policies meet: the order of two is a question only where both apply.
+        "selector": draw(st.one_of(st.just("all()"), whose)),
         "ingress": draw(st.lists(rules(), max_size=3)),
         "egress": draw(st.lists(rules(), max_size=2)),
         **draw(
@@ -201,7 +205,7 @@ def policies(
     }
     if kind == "GlobalNetworkPolicy":
         kinds_of_host_policy = st.sampled_from(
-            ({}, {}, {"doNotTrack": True}, {"preDNAT": True}, {"applyOnForward": True})
+            ({}, {}, {}, {}, {"doNotTrack": True}, {"preDNAT": True}, {"applyOnForward": True})
         )
         spec.update(draw(_optional(namespaceSelector=namespace_selectors)))
         spec.update(draw(kinds_of_host_policy))
@@ -290,8 +294,11 @@ def migrations(draw: st.DrawFn) -> tuple[str, bytes]:
 documents = st.one_of(
     endpoints(),
     endpoints(HOSTS[0]),
+    endpoints(HOSTS[0]),
     host_endpoints(),
     migrations(),
+    policies(),
+    policies(),
     policies(),
     security_groups(),
     security_groups(),
@@ -322,10 +329,11 @@ def rubbish(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @st.composite
 def histories(
-    draw: st.DrawFn, most: int = 14, of: st.SearchStrategy[tuple[str, bytes]] | None = None
+    draw: st.DrawFn, most: int = 24, of: st.SearchStrategy[tuple[str, bytes]] | None = None
 ) -> list[tuple[str, bytes | None]]:
     """Puts, overwrites, deletions (also of what is not there) and some rubbish, in any order."""
-    puts = draw(st.lists(st.one_of(documents, documents, documents, rubbish()) if of is None else of, max_size=most))
+    anything = st.one_of(*[documents] * 7, rubbish())
+    puts = draw(many(anything if of is None else of, most))
     history: list[tuple[str, bytes | None]] = []
     for path, value in puts:
         history.append((path, value))

@@ -24,11 +24,10 @@ from calico_openstack.felix.wanted.state import (
 )
 from calico_openstack.model.endpoint import Endpoint, EndpointKey, HostEndpoint, LiveMigration
 from calico_openstack.model.intake import Absent, read
-from calico_openstack.model.policy import NetworkSet, Policy, Profile, Tier
-from calico_openstack.policy.closed_tiers import in_force
+from calico_openstack.model.policy import NetworkSet, Policy, Profile, Rule, Tier
 from calico_openstack.policy.host_verdict import Stage
 from calico_openstack.policy.state import State
-from calico_openstack.policy.verdict import applied_tiers, on_workloads
+from calico_openstack.policy.verdict import on_workloads
 
 
 def state_of(documents: Mapping[str, bytes]) -> State:
@@ -85,7 +84,7 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
         for policy in state.policies.values():
             concerned = not policy.staged if isinstance(one, HostEndpoint) else on_workloads(policy)
             if concerned and policy.selector.matches(labels):
-                wanted.policies[policy.key] = _policy(in_force(policy, state.tiers), definitions)
+                wanted.policies[policy.key] = _policy(_enforced(state, policy), definitions)
         for name in one.profiles:
             profile = state.profile(name) or Profile(name=name)
             wanted.profiles[name] = WantedProfile(
@@ -95,7 +94,7 @@ def wanted_of(state: State, hostname: str, migrations: Iterable[LiveMigration] =
             )
     for policy in state.policies.values():
         if policy.always_programmed and not policy.staged:
-            wanted.policies[policy.key] = _policy(in_force(policy, state.tiers), definitions)
+            wanted.policies[policy.key] = _policy(_enforced(state, policy), definitions)
     for set_id, definition in definitions.items():
         members: set[Member] = set()
         for who in state.everyone():
@@ -160,18 +159,48 @@ def _host_endpoint(state: State, endpoint: HostEndpoint) -> WantedHostEndpoint:
 def _tiers(
     state: State, endpoint: Endpoint | HostEndpoint, of_kind: Callable[[Policy], bool]
 ) -> tuple[WantedTier, ...]:
-    by_tier: dict[str, WantedTier] = {}
-    ingress = {tier.name: tier for tier in applied_tiers(state, endpoint, "ingress", of_kind)}
-    egress = {tier.name: tier for tier in applied_tiers(state, endpoint, "egress", of_kind)}
-    for name in (*ingress, *(name for name in egress if name not in ingress)):
-        by_tier[name] = WantedTier(
+    labels = state.effective_labels(endpoint.labels, endpoint.profiles)
+    applied = [policy for policy in state.policies.values() if of_kind(policy) and policy.selector.matches(labels)]
+    applied.sort(key=lambda policy: f"{policy.key.name}/{policy.key.namespace}/{policy.key.kind}")
+    applied.sort(key=lambda policy: policy.order)
+    found = []
+    for name in _sequence(state):
+        members = [policy for policy in applied if policy.tier == name]
+        tier = WantedTier(
             name=name,
-            ingress=tuple(p.key for p in ingress[name].policies) if name in ingress else (),
-            egress=tuple(p.key for p in egress[name].policies) if name in egress else (),
-            default_pass=(ingress.get(name) or egress[name]).default_pass,
+            ingress=tuple(policy.key for policy in members if policy.ingress is not None),
+            egress=tuple(policy.key for policy in members if policy.egress is not None),
+            default_pass=name in state.tiers and state.tiers[name].default_pass,
         )
-    usable = [tier for tier in state.tiers.values() if tier.broken is None]
-    known = [tier.name for tier in sorted(usable, key=lambda tier: (tier.order, tier.name))]
-    last = ["default"] if "default" not in state.tiers else []
-    sequence = sorted(name for name in by_tier if name not in (*known, *last)) + known + last
-    return tuple(by_tier[name] for name in sequence if name in by_tier)
+        if tier.ingress or tier.egress:
+            found.append(tier)
+    return tuple(found)
+
+
+def _sequence(state: State) -> list[str]:
+    """The names of all tiers: those whose place nobody knows, those that are stored, and `default` if it is not."""
+    stored = {name: tier for name, tier in state.tiers.items() if tier.broken is None}
+    closed = {name for name in _named(state) if _is_closed(state, name)}
+    by_order = sorted(stored, key=lambda name: (stored[name].order, name))
+    return [*sorted(closed), *by_order, *(["default"] if "default" not in state.tiers else [])]
+
+
+def _named(state: State) -> set[str]:
+    return {policy.tier for policy in state.policies.values()}
+
+
+def _is_closed(state: State, name: str) -> bool:
+    return state.tiers[name].broken is not None if name in state.tiers else name != "default"
+
+
+def _enforced(state: State, policy: Policy) -> Policy:
+    """The policy, or in a closed tier one that allows nothing, and denies if it said anything but allow."""
+    if not _is_closed(state, policy.tier):
+        return policy
+
+    def closed(rules: tuple[Rule, ...] | None) -> tuple[Rule, ...] | None:
+        if rules is None:
+            return None
+        return () if {rule.action for rule in rules} <= {"allow", "log"} else (Rule(action="deny"),)
+
+    return msgspec.structs.replace(policy, ingress=closed(policy.ingress), egress=closed(policy.egress))
