@@ -80,7 +80,7 @@ def pid(host: Host) -> int:
 
 
 @pytest.mark.conformance("C1", "C2", "C3", "C4")
-def test_no_setting_of_the_datastore_restarts_felix_and_all_take_effect(running: Host) -> None:
+def test_settings_of_the_datastore_come_change_and_go_without_a_restart(running: Host) -> None:
     before = pid(running)
     assert metrics() == {"1024"}
 
