@@ -118,9 +118,9 @@ class Trio:
         self.step()
         return len(self.dataplane.taps.programmed) == len(self.workloads)
 
-    def put(self, *documents: Document) -> None:
-        """Store documents, all in one batch; in force when this returns."""
-        self._tell(dict(documents))
+    def put(self, *documents: Document, refused: bool = False) -> None:
+        """Store documents, all in one batch; in force when this returns. `refused`: some cannot be used yet."""
+        self._tell(dict(documents), refused)
 
     def delete(self, *documents: Document, refused: bool = False) -> None:
         """`refused`: others cannot be used without them."""
