@@ -39,4 +39,4 @@ def in_force(policy: Policy, tiers: Mapping[str, Tier]) -> Policy:
 def _closed(rules: tuple[Rule, ...] | None) -> tuple[Rule, ...] | None:
     if rules is None:
         return None
-    return () if all(rule.action in ("allow", "log") for rule in rules) else DENY_ALL
+    return () if all(rule.action == "allow" for rule in rules) else DENY_ALL

@@ -201,6 +201,6 @@ def _enforced(state: State, policy: Policy) -> Policy:
     def closed(rules: tuple[Rule, ...] | None) -> tuple[Rule, ...] | None:
         if rules is None:
             return None
-        return () if {rule.action for rule in rules} <= {"allow", "log"} else (Rule(action="deny"),)
+        return () if {rule.action for rule in rules} <= {"allow"} else (Rule(action="deny"),)
 
     return msgspec.structs.replace(policy, ingress=closed(policy.ingress), egress=closed(policy.egress))

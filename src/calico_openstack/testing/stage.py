@@ -1,10 +1,10 @@
-"""A dataplane on a stage: the real kernel of this network namespace, and a clock that moves by hand."""
+"""A dataplane on a stage: the real kernel of this network namespace, its taps, and a clock that moves by hand."""
 
 from __future__ import annotations
 
 from calico_openstack.felix.dataplane import Dataplane, DataplaneSettings, Report
 from calico_openstack.felix.wanted.state import Changes
-from calico_openstack.testing.compute_host import eventually
+from calico_openstack.testing.compute_host import eventually, ip
 
 
 class Stage:
@@ -22,3 +22,16 @@ class Stage:
     def settle(self) -> None:
         """Until the echoes of our own writes are taken in and nothing is left to do."""
         eventually(lambda: not any(self.step(seconds=3).operations.values()), "no operation left")
+
+
+def tap(name: str) -> None:
+    """The interface `tap<name>` in this namespace, as libvirt makes it; its other end `peer<name>` stays here, too."""
+    ip("link", "add", f"tap{name}", "type", "veth", "peer", "name", f"peer{name}")
+    ip("link", "set", f"peer{name}", "up")
+    ip("link", "set", f"tap{name}", "up")
+    carries(f"tap{name}")
+
+
+def carries(interface: str) -> None:
+    """The kernel tells of a carrier a moment after it is there (linkwatch)."""
+    eventually(lambda: "state UP" in ip("link", "show", interface), f"{interface} carries")

@@ -20,7 +20,7 @@ from calico_openstack.model.net import parse_net
 from calico_openstack.netlink.conntrack import Ends, Tracked
 from calico_openstack.netlink.socket import ROUTE, NetlinkSocket
 from calico_openstack.testing.compute_host import Guest, eventually, ip
-from calico_openstack.testing.stage import Stage
+from calico_openstack.testing.stage import Stage, carries, tap
 
 pytestmark = pytest.mark.root
 
@@ -46,18 +46,6 @@ def stage(namespace: None) -> Iterator[Stage]:
     made = Stage()
     yield made
     made.dataplane.close()
-
-
-def tap(name: str) -> None:
-    ip("link", "add", f"tap{name}", "type", "veth", "peer", "name", f"peer{name}")
-    ip("link", "set", f"peer{name}", "up")
-    ip("link", "set", f"tap{name}", "up")
-    carries(f"tap{name}")
-
-
-def carries(interface: str) -> None:
-    """The kernel tells of a carrier a moment after it is there (linkwatch)."""
-    eventually(lambda: "state UP" in ip("link", "show", interface), f"{interface} carries")
 
 
 def routes(name: str) -> set[str]:

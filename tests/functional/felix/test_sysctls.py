@@ -11,8 +11,8 @@ from calico_openstack.felix.kernel.sysctls import ROOT, Sysctls
 from calico_openstack.felix.wanted.state import Changes, WantedEndpoint
 from calico_openstack.model.endpoint import EndpointKey
 from calico_openstack.model.net import parse_net
-from calico_openstack.testing.compute_host import eventually, ip
-from calico_openstack.testing.stage import Stage
+from calico_openstack.testing.compute_host import ip
+from calico_openstack.testing.stage import Stage, tap
 
 pytestmark = pytest.mark.root
 
@@ -26,13 +26,6 @@ def stage(namespace: None) -> Iterator[Stage]:
     made = Stage()
     yield made
     made.dataplane.close()
-
-
-def tap(name: str) -> None:
-    ip("link", "add", f"tap{name}", "type", "veth", "peer", "name", f"peer{name}")
-    ip("link", "set", f"peer{name}", "up")
-    ip("link", "set", f"tap{name}", "up")
-    eventually(lambda: "state UP" in ip("link", "show", f"tap{name}"), f"tap{name} carries")
 
 
 @pytest.mark.parametrize(
