@@ -39,8 +39,8 @@ contracts: ## which room may import which
 unit: ## seconds, no root
 	@$(PYTEST) -n 2 tests/unit
 
-laws: ## property tests over generated clouds; N=3000 for more examples
-	@LAWS_EXAMPLES=$(or $(N),25) $(PYTEST) $(if $(N),--timeout=0) -n 2 tests/laws
+laws: ## property tests over generated clouds; N=3000 for more examples, drawn anew (DRAW=same: those of ./test)
+	@LAWS_EXAMPLES=$(or $(N),25) LAWS_DRAW=$(or $(DRAW),$(if $(N),anew,same)) $(PYTEST) $(if $(N),--timeout=0) -n 2 tests/laws
 
 functional: ## one seam at a time with the real tool, in network namespaces (root)
 	$(call twice,functional,$(if $(K),,-n 3 --dist loadfile))

@@ -4,7 +4,8 @@ pass, or a flow reach another endpoint than its own.
 
 What no life after a crash can know, and the law therefore does not ask: whose flows those of an address or of a
 floating IP were, if the crash came after the firewall had forgotten it, and nothing else tells of it: its tap is not
-there, or its endpoint had no MAC, and so no neighbour entry.
+there, or its endpoint had no MAC, and so no neighbour entry. Nor, of an address that several endpoints have, whether it
+was about to move: its flows may end then, although in the end it did not.
 """
 
 import json
@@ -138,6 +139,7 @@ class Course:
         left = {net for net in unmarked if net not in kept(old, new)}
         owners = [{one.interface: key for key, one in state.endpoints.items()} for state in (old, new)]
         indexes = {net: kernel.index_of(name) for net, name in holders.items()}
+        claimed = [claims_of(state) for state in (old, new)]
 
         deaths, begun = felix.deaths, kernel.ruleset
         silent = False
@@ -146,6 +148,11 @@ class Course:
             """Killed after the firewall had forgotten whose the address was, and nothing else tells it."""
             same_tap = indexes[net] is not None and kernel.index_of(holders[net]) == indexes[net]
             return felix.deaths > deaths and silent and (not same_tap or net in unmarked)
+
+        def contested(net: Net) -> bool:
+            """One of several has it or had it. Its flows may have been ended for a move that the crash kept from
+            happening, or because traces of another owner were found; that is the safe side."""
+            return any(claims[net] > 1 for claims in claimed)
 
         def look() -> None:
             nonlocal silent
@@ -177,7 +184,7 @@ class Course:
             if id_ in kernel.flows.tracked:
                 gone = forgotten and any(net in left for net in ends[id_])
                 assert gone or may_live(new, flow, forgotten), ("not ended", flow)
-            elif stayed and not replugged:
+            elif stayed and not replugged and not (felix.deaths > deaths and any(map(contested, places(flow)))):
                 assert not may_live(new, flow, False), ("ended", flow)
 
     def _seed(self, kernel: FakeKernel, state: Wanted, number: int) -> None:
@@ -227,6 +234,11 @@ def summary(kernel: FakeKernel, state: Wanted) -> dict[str, object]:
         "sysctls": kernel.sysctls,
         "ruleset": as_read({table: kernel.ruleset[table] for table in (INET, ARP, BOOT) if table in kernel.ruleset}),
     }
+
+
+def places(flow: Tracked) -> set[Net]:
+    """All addresses of a flow, translated or not."""
+    return {net for ends in (flow.original, flow.reply) for net in (ends.source, ends.destination)}
 
 
 def claims_of(state: Wanted) -> Counter[Net]:

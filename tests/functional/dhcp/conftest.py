@@ -31,14 +31,16 @@ from calico_openstack.model.names import endpoint_name, tap_mac, tap_name
 from calico_openstack.testing.etcd_server import EtcdServer
 
 NEWNET = 0x40000000
+PATIENCE = 60.0
+"""Seconds for a DHCPv6 lease: as long as `dhclient -1` itself tries. It syncs its leases to a disk that may be slow."""
 HOST = "compute-01"
 NETWORK = "5d6e7f80-9192-43a4-b5c6-d7e8f9a0b1c2"
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 CLIENT_SCRIPT = """#!/bin/sh
-# Called by udhcpc with an event in $1, by dhclient with one in $reason; keeps what it was told, and sets the address.
+# Called by udhcpc with an event in $1, by dhclient with one in $reason; sets the address, and keeps what it was told.
 event="${reason:-$1}"
-env > "$OUT.$event.new" && mv "$OUT.$event.new" "$OUT.$event"
+env > "$OUT.$event.new"
 case "$event" in
 deconfig) ip -4 addr flush dev "$interface"; ip link set "$interface" up ;;
 bound|renew)
@@ -46,6 +48,7 @@ bound|renew)
     [ -z "$router" ] || ip -4 route replace default via $router onlink dev "$interface" ;;
 BOUND6|RENEW6|REBIND6) ip -6 addr replace "$new_ip6_address/128" dev "$interface" ;;
 esac
+mv "$OUT.$event.new" "$OUT.$event"
 exit 0
 """
 
@@ -71,6 +74,7 @@ class Guest:
     port: str
     namespace: str
     mac: str
+    client6: subprocess.Popen[bytes] | None = None
 
     @property
     def tap(self) -> str:
@@ -117,28 +121,32 @@ class Guest:
         Path(f"{self.host.directory}/{self.namespace}.{family}.{event}").unlink(missing_ok=True)
 
     def dhcp6(self, *more: str, fresh: bool = False) -> dict[str, str] | None:
-        """One lease by ISC dhclient; it stays in the background, and its address on eth0."""
+        """One lease by ISC dhclient, which stays, with its address on eth0; None if none came in `PATIENCE` seconds.
+
+        In the foreground: one that goes to the background writes its pid file after its parent has ended.
+        """
         base = self.host.directory / f"{self.namespace}.v6"
-        lease, pid = Path(f"{base}.leases"), Path(f"{base}.pid")
+        lease = Path(f"{base}.leases")
         if fresh:
             lease.unlink(missing_ok=True)
         Path(f"{base}.BOUND6").unlink(missing_ok=True)
-        words = ["dhclient", "-6", "-1", "-v", "-lf", str(lease), "-pf", str(pid), "-sf", str(self.host.script)]
+        words = ["dhclient", "-6", "-1", "-d", "-v", "-lf", str(lease), "-pf", f"{base}.pid", "-sf", self.host.script]
         words += ["-e", f"OUT={base}", "-D", "LLT" if fresh else "LL", "-cf", "/dev/null", *more, "eth0"]
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.namespace, "timeout", "15", *words], capture_output=True, timeout=30
-        )
-        if pid.exists():
-            self.host.pids.append(int(pid.read_text()))
-        told = self.told("BOUND6", "v6")
-        return told if done.returncode == 0 and told else None
+        self.client6 = self.host.start(["ip", "netns", "exec", self.namespace, *words], f"{base}.log")
+        end = time.monotonic() + PATIENCE
+        while not (told := self.told("BOUND6", "v6")) and self.client6.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        if not told:
+            print("dhclient:", Path(f"{base}.log").read_text(errors="replace"), "agent:", self.host.log, sep="\n")
+            self.dhcp6_stop()
+        return told or None
 
     def dhcp6_stop(self) -> None:
         """End the client without a RELEASE, as a guest does that is switched off."""
-        pid = Path(f"{self.host.directory}/{self.namespace}.v6.pid")
-        if pid.exists():
-            os.kill(int(pid.read_text()), signal.SIGKILL)
-            pid.unlink()
+        if self.client6 is not None:
+            self.client6.kill()
+            self.client6.wait(10)
+            self.client6 = None
 
     def addresses6(self) -> list[str]:
         words = ("ip", "-n", self.namespace, "-6", "-j", "addr", "show", "dev", "eth0", "scope", "global", "-tentative")

@@ -95,7 +95,7 @@ def test_a_guest_that_makes_its_own_address_gets_its_options_by_dhcp(host: Any) 
     wait_for("the tap's address", lambda: "2001:db8:3::1/64" in host.tap_addresses(guest))
 
     guest.run(
-        *("timeout", "15", "dhclient", "-6", "-S", "-1", "-lf", f"{host.directory}/s.leases"),
+        *("timeout", "50", "dhclient", "-6", "-S", "-1", "-lf", f"{host.directory}/s.leases"),
         *("-pf", f"{host.directory}/s.pid", "-sf", host.script, "-e", f"OUT={host.directory}/{guest.namespace}.v6"),
         *("-cf", "/dev/null", "eth0"),
     )
