@@ -122,8 +122,9 @@ class EtcdServer:
         (self.directory / "log").write_text("")
 
     def freeze(self) -> None:
-        """Stop it without closing any connection, as a hung host does."""
+        """Stop it without closing any connection, as a hung host does; returns when its last thread stands still."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
