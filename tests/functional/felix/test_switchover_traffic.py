@@ -43,13 +43,12 @@ def stage(guests: tuple[Guest, Guest]) -> Iterator[Stage]:
     made.dataplane.close()
 
 
-# What is merely late, on a machine that does other things, is not lost: hence their long patience.
 SENDER = """
 import socket, sys, time
 v6, source, target, port = sys.argv[1] == "6", sys.argv[2], sys.argv[3], int(sys.argv[4])
 s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
 s.bind((source, int(sys.argv[5])))
-s.settimeout(10)
+s.settimeout(2)
 s.connect((target, port))
 number = lost = 0
 print("ready", flush=True)
@@ -84,7 +83,7 @@ number = lost = 0
 while True:
     s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
     s.bind((source, 0))
-    s.settimeout(10)
+    s.settimeout(2)
     try:
         s.sendto(b"x", (target, port))
         s.recv(10)
